@@ -1,0 +1,44 @@
+//! `sortd`: the controller of one parcel sorting line.
+//!
+//! # The way a parcel takes
+//!
+//! ```text
+//!  scanner  ─serial──┐
+//!  RFID gate ─Modbus─┼─► device ──►  line (one thread, no I/O) ──► device ──► sorter PLC
+//!  sorter PLC ─Modbus┘   + wire        identify, track, sort, divert
+//!                                      │ every event and outcome
+//!                                      ▼
+//!                                   journal (sled) ──► uplink (EPCIS 2.0) ──► MQTT
+//! ```
+//!
+//! One direction, no way back but through an event: a divert confirmation or a full chute re-enters
+//! at the left like a scan does.
+//!
+//! # Rooms
+//!
+//! | room | what lives there | what it may touch |
+//! |---|---|---|
+//! | [`commands`] | one file a command | every room's public face |
+//! | [`daemon`] | starts and joins threads and tasks | everything; nothing touches it |
+//! | [`site`] | configuration as written → the checked [`site::Site`] | files |
+//! | [`wire`] | bytes ↔ frames, registers ↔ values | nothing |
+//! | [`device`] | one supervised task a bus | `wire`, tokio |
+//! | [`identify`] | codes and tags → one identity or a reason | nothing |
+//! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
+//! | [`journal`] | the record of everything, in sled | sled, files |
+//! | [`uplink`] | a journal cursor → EPCIS 2.0 → MQTT; inbound orders | MQTT |
+//! | [`watch`] | device health, alarms, systemd notify and watchdog | clocks |
+//! | [`panel`] | the local API on a Unix socket, and the read-only page | HTTP |
+//!
+//! # Rules that hold everywhere
+//!
+//! 1. A core never reads a clock, a file or a socket; it is given `now`.
+//! 2. One writer: the core is one OS thread on bounded channels, the journal another; no lock is shared
+//!    with the core.
+//! 3. A command never waits for the disk; an acknowledgement always does.
+//! 4. Publish only what is durable; release only on PUBACK.
+//! 5. Everything is bounded, counted, and has a policy.
+//! 6. Every pass ends once, with one reason; inducted = sorted + exception + lost + in flight.
+//! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
+
+pub mod identify;
