@@ -42,3 +42,4 @@
 //! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
 
 pub mod identify;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! Bytes ↔ frames and registers ↔ values, one file a device family. No I/O, no clock.
+
+pub mod plc;
+pub mod scanner;
+pub mod tben;
