@@ -42,4 +42,5 @@
 //! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
 
 pub mod identify;
+pub mod site;
 pub mod wire;

@@ -1,0 +1,367 @@
+//! Every key of every TOML file of the configuration.
+
+use super::rules::{
+    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, SHAPE, SOCKET_PATH,
+    TELEGRAM, ZONE,
+};
+use super::shape::{Key, Preset, TableShape, boolean, choice, integer, pair, table, tables, text, texts};
+
+/// Longest line or loop, 1 km: more is a slip of the unit.
+pub(super) const LENGTH_MAX_MM: i64 = 1_000_000;
+
+/// `sortd.toml`.
+pub(super) static SORTD: TableShape = TableShape {
+    doc: "The program itself: who it is, where it keeps its records, whom it tells.",
+    keys: &[
+        table("site", &SITE),
+        table("store", &STORE).or(Preset::Table),
+        table("uplink", &UPLINK),
+        table("panel", &PANEL).or(Preset::Table),
+    ],
+};
+
+static SITE: TableShape = TableShape {
+    doc: "Which line this is.",
+    keys: &[
+        text("name", &NAME, "\"dongguan\"", "Site; a level of every MQTT topic and a part of every URI."),
+        text("line", &NAME, "\"line-1\"", "Line; a level of every MQTT topic and a part of every URI."),
+        text(
+            "domain",
+            &DOMAIN,
+            "\"sort.example.com\"",
+            "Domain under which event URIs are made; yours, for good.",
+        ),
+        text("time-zone", &ZONE, "\"Asia/Shanghai\"", "IANA time zone of the site."),
+    ],
+};
+
+static STORE: TableShape = TableShape {
+    doc: "The record of everything, on local disk.",
+    keys: &[
+        text("directory", &PATH, "\"/var/lib/sortd\"", "State directory.").or(Preset::Text("/var/lib/sortd")),
+        integer("cache-mib", (4, 256, "MiB"), "16", "Memory for the cache of one day's store, in MiB.")
+            .or(Preset::Integer(16)),
+        integer("keep-days", (1, 3650, "days"), "180", "Days kept; older ones are deleted whole.")
+            .or(Preset::Integer(180)),
+    ],
+};
+
+static UPLINK: TableShape = TableShape {
+    doc: "The MQTT broker upstream.",
+    keys: &[
+        text("broker", &BROKER, "\"mqtt://127.0.0.1:1883\"", "Broker's address."),
+        text("client-id", &NAME, "\"sortd-dongguan-line-1\"", "MQTT client id, unique at the broker; `sortd-SITE-LINE` unless given. The receiving client has `-down` behind it.")
+            .optional(),
+        integer("window", (1, 1000, "messages"), "100", "Publishes on their way at once.").or(Preset::Integer(100)),
+        text("user", &LABEL, "\"sortd\"", "User name at the broker; needs `password-file`.").optional(),
+        text("password-file", &PATH, "\"/run/credentials/sortd.service/mqtt-password\"", "File whose first line is the password.")
+            .optional(),
+        integer("silence-ms", (1_000, 600_000, "ms"), "10000", "Silence of the broker, in ms, after which the connection is built anew.")
+            .or(Preset::Integer(10_000)),
+        // The least is the largest message a cloud may send (512 KiB of orders) and its topic.
+        integer("packet-limit-kib", (520, 65_536, "KiB"), "1024", "Largest MQTT packet taken or sent, in KiB.")
+            .or(Preset::Integer(1_024)),
+        integer("health-ms", (1_000, 3_600_000, "ms"), "10000", "Period of the `health` message, in ms, when nothing changes.")
+            .or(Preset::Integer(10_000)),
+        boolean("allow-plain-off-loopback", "false", "Permit MQTT without TLS to another machine. Only on a network of its own.")
+            .or(Preset::Bool(false)),
+    ],
+};
+
+static PANEL: TableShape = TableShape {
+    doc: "How people on this machine see the line.",
+    keys: &[
+        text("socket", &SOCKET_PATH, "\"/run/sortd/sortd.sock\"", "Unix socket of the commands.")
+            .or(Preset::Text("/run/sortd/sortd.sock")),
+        text(
+            "http",
+            &LOOPBACK,
+            "\"127.0.0.1:8080\"",
+            "Loopback address of the read-only status page; without it there is none.",
+        )
+        .optional(),
+    ],
+};
+
+/// `line.toml`.
+pub(super) static LINE: TableShape = TableShape {
+    doc: "The belt: geometry and rules. Positions count in mm from the induction eye in the direction of travel.",
+    keys: &[
+        table("belt", &BELT),
+        table("recirculation", &RECIRCULATION).optional(),
+        table("decision", &DECISION).or(Preset::Table),
+        table("tracking", &TRACKING).or(Preset::Table),
+        table("exception", &EXCEPTION),
+    ],
+};
+
+static BELT: TableShape = TableShape {
+    doc: "Geometry and encoder.",
+    keys: &[
+        integer("speed-mm-s", (100, 5_000, "mm/s"), "2500", "Nominal speed, in mm/s."),
+        integer(
+            "pulses-per-metre",
+            (10, 100_000, "pulses a metre"),
+            "1000",
+            "Encoder pulses a metre of belt.",
+        ),
+        integer(
+            "length-mm",
+            (1_000, LENGTH_MAX_MM, "mm"),
+            "34000",
+            "From the induction eye to the end of the line, in mm.",
+        ),
+        integer(
+            "longest-parcel-mm",
+            (50, 3_000, "mm"),
+            "800",
+            "Longest parcel, in mm; what is longer is taken for two merged.",
+        ),
+        integer(
+            "least-gap-mm",
+            (0, 2_000, "mm"),
+            "150",
+            "Least gap to the parcel in front, in mm; under it neither diverts.",
+        ),
+    ],
+};
+
+static RECIRCULATION: TableShape = TableShape {
+    doc: "The way back to the induction eye; leave the table out where nothing goes round.",
+    keys: &[
+        integer(
+            "way-mm",
+            (1_000, LENGTH_MAX_MM, "mm"),
+            "36000",
+            "From the end of the line back to the induction eye, in mm.",
+        ),
+        integer(
+            "limit",
+            (0, 20, "laps"),
+            "3",
+            "Laps beyond the first before a parcel goes to the exception chute.",
+        )
+        .or(Preset::Integer(3)),
+    ],
+};
+
+static DECISION: TableShape = TableShape {
+    doc: "When a parcel's chute must be known, and when a chute is left out.",
+    keys: &[
+        integer("reserve-ms", (0, 5_000, "ms"), "100", "Travel time kept before the point of no return, in ms: poll + round trip + PLC scan + wait of a command.")
+            .or(Preset::Integer(100)),
+        integer("confirm-failures", (1, 20, "diverts"), "3", "Diverts in a row without confirmation that make a chute faulted.")
+            .or(Preset::Integer(3)),
+        integer("near-full-percent", (1, 100, "percent"), "85", "Part of its capacity from which a chute shows near full, in percent.")
+            .or(Preset::Integer(85)),
+    ],
+};
+
+static TRACKING: TableShape = TableShape {
+    doc: "How far a parcel may be from where it should be.",
+    keys: &[
+        integer("window-mm", (10, 1_000, "mm"), "50", "The window is at least this, in mm, both ways.")
+            .or(Preset::Integer(50)),
+        integer(
+            "window-permille",
+            (0, 200, "thousandths"),
+            "15",
+            "Or this part of the way since the last sensor, in thousandths, if that is more.",
+        )
+        .or(Preset::Integer(15)),
+    ],
+};
+
+static EXCEPTION: TableShape = TableShape {
+    doc: "Where exceptions go.",
+    keys: &[integer("chute", (1, 65_535, ""), "25", "Number of the exception chute in `chutes.csv`.")],
+};
+
+/// `devices.toml`.
+pub(super) static DEVICES: TableShape = TableShape {
+    doc: "The devices: sorter PLC, barcode scanners, RFID gates.",
+    keys: &[table("plc", &PLC), tables("scanner", &SCANNER).optional(), tables("gate", &GATE).optional()],
+};
+
+static PLC: TableShape = TableShape {
+    doc: "The sorter PLC, Modbus TCP.",
+    keys: &[
+        text("name", &NAME, "\"plc\"", "Name in alarms and status.").or(Preset::Text("plc")),
+        text("address", &ADDRESS, "\"192.168.10.20:502\"", "Host and port."),
+        integer("unit", (0, 255, ""), "1", "Modbus unit.").or(Preset::Integer(1)),
+        integer("poll-ms", (1, 1_000, "ms"), "10", "Poll period, in ms.").or(Preset::Integer(10)),
+        integer("timeout-ms", (10, 10_000, "ms"), "300", "Time-out of one request, in ms.")
+            .or(Preset::Integer(300)),
+        integer(
+            "heartbeat-ms",
+            (20, 10_000, "ms"),
+            "250",
+            "Our heartbeat counts up once in this time, in ms; the PLC's must within twice this.",
+        )
+        .or(Preset::Integer(250)),
+        table("map", &MAP).or(Preset::Table),
+    ],
+};
+
+/// A register's address.
+const fn register(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    integer(name, (0, 65_535, ""), example, doc).or_register_default()
+}
+
+/// The register map; its keys are the names of [`crate::wire::plc::RegisterMap`].
+pub(super) static MAP: TableShape = TableShape {
+    doc: "Holding registers of the PLC, counted from 0; only what differs from the standard map.",
+    keys: &[
+        register("pc-heartbeat", "0", "PC to PLC: heartbeat."),
+        register("request", "1", "PC to PLC: request word."),
+        register("acknowledged", "2", "PC to PLC: last durable event."),
+        register("resync", "3", "PC to PLC: resync counter."),
+        register("clear-jam", "9", "PC to PLC: clear-jam mask."),
+        register("commands", "300", "PC to PLC: first register of the command table, six a slot."),
+        // One FC16 writes at most 123 registers, and the table is written in one: 20 slots of six.
+        integer("command-slots", (1, 20, "slots"), "16", "Slots of the command table.").or_register_default(),
+        register("plc-heartbeat", "100", "PLC to PC: heartbeat."),
+        register("flags", "101", "PLC to PC: state bits."),
+        register("taken", "102", "PLC to PC: highest command taken."),
+        register("resync-echo", "103", "PLC to PC: resync echo."),
+        register("head", "104", "PLC to PC: head of the event ring."),
+        register("events-lost", "105", "PLC to PC: events lost, ever."),
+        register("encoder", "106", "PLC to PC: encoder pulses, two registers."),
+        register("speed", "108", "PLC to PC: speed in mm/s."),
+        register("epoch", "109", "PLC to PC: epoch, new with each start of the PLC."),
+        register("inducted", "110", "PLC to PC: parcels inducted in this epoch, two registers."),
+        register("chute-full", "200", "PLC to PC: first word of the chute-full bitmap."),
+        register("chute-disabled", "216", "PLC to PC: first word of the chute-disabled bitmap."),
+        // One read takes at most 125 registers.
+        integer("bitmap-words", (1, 125, "words"), "16", "Words of each bitmap, 16 chutes a word.")
+            .or_register_default(),
+        register("ring", "1000", "PLC to PC: first register of the event ring, ten a slot."),
+        integer("ring-slots", (16, 6_000, "slots"), "1024", "Slots of the event ring.").or_register_default(),
+        choice(
+            "word-order",
+            &["high-first", "low-first"],
+            "\"high-first\"",
+            "Order of the two registers of a 32-bit value.",
+        )
+        .or_register_default(),
+        integer("encoder-scale", (1, 1_000, "pulses"), "1", "Encoder register times this is pulses.")
+            .or_register_default(),
+    ],
+};
+
+/// Reader's place and time, the same for scanners and gates.
+const fn field_mm() -> Key {
+    pair(
+        "field-mm",
+        (0, LENGTH_MAX_MM, "mm"),
+        "[2300, 2500]",
+        "Where on the belt it reads, start and end in mm from the induction eye.",
+    )
+}
+
+const fn delay_ms() -> Key {
+    pair(
+        "delay-ms",
+        (0, 5_000, "ms"),
+        "[5, 60]",
+        "Least and most time from the reading to its first byte here, in ms.",
+    )
+}
+
+static SCANNER: TableShape = TableShape {
+    doc: "A barcode scanner on a serial port.",
+    keys: &[
+        text("name", &NAME, "\"top\"", "Name in alarms, records and status."),
+        text(
+            "port",
+            &PATH,
+            "\"/dev/serial/by-id/usb-…\"",
+            "Serial device; by-id or a udev link, so that it keeps its name.",
+        ),
+        integer("baud", (1_200, 921_600, "baud"), "115200", "Baud; 8 data bits, no parity, one stop bit.")
+            .or(Preset::Integer(9_600)),
+        choice(
+            "framing",
+            &["stx-etx", "cr-lf", "cr", "custom"],
+            "\"cr-lf\"",
+            "How a telegram begins and ends; `custom` takes `header` and `terminator`.",
+        ),
+        text("header", &FRAME, "\"\\u0002\"", "Bytes before a telegram; only with `framing = \"custom\"`.")
+            .optional(),
+        text(
+            "terminator",
+            &FRAME,
+            "\"\\r\\n\"",
+            "Bytes behind a telegram; only with `framing = \"custom\"`.",
+        )
+        .optional(),
+        text("separator", &FRAME, "\";\"", "Bytes between several codes of one telegram.").optional(),
+        text("no-read", &TELEGRAM, "\"NoRead\"", "Text that means: looked, and read nothing.").optional(),
+        text("heartbeat", &TELEGRAM, "\"HB\"", "Text of the periodic heartbeat telegram.").optional(),
+        boolean("aim", "true", "Each code is preceded by its AIM identifier, e.g. `]C1`.")
+            .or(Preset::Bool(false)),
+        integer("longest-bytes", (8, 4_096, "bytes"), "256", "Longest telegram in bytes; longer is noise.")
+            .or(Preset::Integer(256)),
+        integer(
+            "silence-ms",
+            (0, 3_600_000, "ms"),
+            "5000",
+            "A scanner with a heartbeat that sends nothing for so long, in ms, is dead; 0 switches this off.",
+        )
+        .or(Preset::Integer(0)),
+        field_mm(),
+        delay_ms(),
+    ],
+};
+
+static GATE: TableShape = TableShape {
+    doc: "An RFID gate, Turck TBEN-S2-2RFID over Modbus TCP.",
+    keys: &[
+        text("name", &NAME, "\"gate\"", "Name in alarms, records and status."),
+        text("address", &ADDRESS, "\"192.168.10.30:502\"", "Host and port."),
+        integer("unit", (0, 255, ""), "1", "Modbus unit.").or(Preset::Integer(1)),
+        integer("channel", (1, 2, ""), "1", "Channel of the head.").or(Preset::Integer(1)),
+        integer("poll-ms", (1, 1_000, "ms"), "10", "Poll period, in ms.").or(Preset::Integer(10)),
+        integer("timeout-ms", (10, 10_000, "ms"), "300", "Time-out of one request, in ms.")
+            .or(Preset::Integer(300)),
+        integer("same-tag-ms", (0, 60_000, "ms"), "1000", "The same tag is one arrival for so long, in ms.")
+            .or(Preset::Integer(1_000)),
+        field_mm(),
+        delay_ms(),
+    ],
+};
+
+/// `carriers.toml`.
+pub(super) static CARRIERS: TableShape =
+    TableShape { doc: "Carriers and the shapes of their numbers.", keys: &[tables("carrier", &CARRIER)] };
+
+static CARRIER: TableShape = TableShape {
+    doc: "A carrier.",
+    keys: &[
+        text("code", &CARRIER_CODE, "\"KERRY\"", "Short code, as in the destinations of `sort-plan.csv`."),
+        text("name", &LABEL, "\"Kerry Express\"", "Name for people."),
+        texts("countries", &COUNTRY, "[\"TH\"]", "Countries it delivers to."),
+        tables("pattern", &PATTERN),
+    ],
+};
+
+/// Words of the check rules, in the order of [`crate::identify::CheckRule`].
+pub(super) static CHECKS: [&str; 6] = ["none", "s10", "mod10", "ups", "fedex12", "mod7"];
+
+static PATTERN: TableShape = TableShape {
+    doc: "A shape of its numbers.",
+    keys: &[
+        text(
+            "regex",
+            &SHAPE,
+            "'TH[0-9]{12}[A-Z]'",
+            "Regular expression that fits the whole number, upper case, no blanks.",
+        ),
+        choice("check", &CHECKS, "\"none\"", "Rule of its check digit.").or(Preset::Text("none")),
+        boolean(
+            "published",
+            "false",
+            "True where the carrier publishes this shape, false where it is assumed from samples.",
+        ),
+    ],
+};

@@ -1,0 +1,263 @@
+//! The configuration, checked and resolved: what the rest of the program builds on.
+//!
+//! Two steps: *as typed* (the files, each key checked by itself) → [`Site`] (resolved, units in names, every
+//! reference checked). No other room reads a configuration file.
+//!
+//! - [`load`] finds **all** errors of all files at once, each with file, line, column, what was expected and a
+//!   way out. One bad file hides nothing in the others, one bad key nothing in its file; one mistake is one
+//!   error.
+//! - A [`Site`] exists only where there is no error.
+//! - What is a key, of which type and range, stands once, in the tables of `keys`; the check, the accessors and
+//!   the editors' [`schema`] are made from them.
+//! - Relative paths count from the configuration's directory.
+
+mod agreement;
+mod finding;
+mod keys;
+mod load;
+mod registers;
+mod resolve;
+mod rules;
+mod schema;
+mod shape;
+mod spreadsheet;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
+pub use load::{destinations, load};
+pub use schema::{SCHEMAS, schema};
+pub use tables::plan_version;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identify::CarrierRules;
+use crate::wire::plc::RegisterMap;
+use crate::wire::scanner::Framing;
+
+/// One line of one site.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Site name; part of topics and URIs.
+    pub name: String,
+    /// Line name; part of topics and URIs.
+    pub line_name: String,
+    /// Domain of event URIs, e.g. `sort.example.com`.
+    pub domain: String,
+    /// IANA name of the site's time zone.
+    pub time_zone: String,
+    /// Geometry and rules of the belt.
+    pub belt: Belt,
+    /// Every chute, by number.
+    pub chutes: Vec<Chute>,
+    /// The chute for exceptions.
+    pub exception_chute: ChuteNo,
+    /// Readers by [`ReaderId`]: scanners first, then gates, each in file order.
+    pub readers: Vec<Reader>,
+    /// Sorter PLC.
+    pub plc: PlcDevice,
+    /// Serial scanners.
+    pub scanners: Vec<ScannerDevice>,
+    /// RFID gates.
+    pub gates: Vec<GateDevice>,
+    /// Carriers and the shapes of their numbers.
+    pub carriers: CarrierRules,
+    /// Sort plan.
+    pub plan: SortPlan,
+    /// Upstream broker.
+    pub uplink: UplinkSettings,
+    /// Local store.
+    pub store: StoreSettings,
+    /// Socket and page.
+    pub panel: PanelSettings,
+}
+
+/// Geometry and rules of the belt. Positions count from the induction eye in the direction of travel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Belt {
+    /// Nominal speed.
+    pub speed_mm_s: u32,
+    /// Encoder pulses a metre.
+    pub pulses_per_metre: u32,
+    /// From the induction eye to the end of the line (the exception chute's place, or beyond it).
+    pub length_mm: u32,
+    /// Way from the end of the line back to the induction eye; `None` where nothing recirculates.
+    pub recirculation_mm: Option<u32>,
+    /// Laps beyond the first before `recirculation_limit`.
+    pub recirculation_limit: u8,
+    /// Longest parcel; longer is `too_long` (two merged).
+    pub longest_parcel_mm: u16,
+    /// Least gap to the parcel in front; under it neither diverts (`gap`).
+    pub least_gap_mm: u16,
+    /// Tracking window: at least this.
+    pub window_mm: u32,
+    /// Tracking window: or this part of the way since the last sensor, in thousandths.
+    pub window_permille: u32,
+    /// Reserve before the point of no return besides the 10 % of the way, ms of travel:
+    /// poll + round trip + PLC scan + command wait.
+    pub reserve_ms: u32,
+    /// Confirm failures in a row that make a chute `faulted`.
+    pub confirm_failures: u8,
+    /// Least part of capacity, in percent, from which a chute shows near full.
+    pub near_full_percent: u8,
+}
+
+/// A chute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chute {
+    /// Number at the PLC.
+    pub number: ChuteNo,
+    /// Name people use.
+    pub name: String,
+    /// Where it discharges.
+    pub position_mm: u32,
+    /// Last place where the PLC still takes a command for it (point of no return); ≤ position.
+    pub decision_mm: u32,
+    /// Parcels its bag or cage holds.
+    pub capacity: u16,
+}
+
+/// A reader's place and timing on the belt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// Name in `devices.toml`.
+    pub name: String,
+    /// Barcode or tag.
+    pub kind: ReaderKind,
+    /// Field, from the induction eye.
+    pub field_start_mm: u32,
+    /// Field end.
+    pub field_end_mm: u32,
+    /// Least and most time from reading to the frame's first byte.
+    pub delay_ms: (u32, u32),
+}
+
+/// What a reader reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// Barcodes.
+    Barcode,
+    /// UHF tags.
+    Tag,
+}
+
+/// The sorter PLC.
+#[derive(Debug, Clone)]
+pub struct PlcDevice {
+    /// Name.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+    /// Modbus unit.
+    pub unit: u8,
+    /// Poll period.
+    pub poll_ms: u32,
+    /// Time-out of one request.
+    pub timeout_ms: u32,
+    /// Our heartbeat counts up once in this time; the PLC's must within twice this.
+    pub heartbeat_ms: u32,
+    /// Addresses.
+    pub map: RegisterMap,
+}
+
+/// A barcode scanner on a serial port.
+#[derive(Debug, Clone)]
+pub struct ScannerDevice {
+    /// Name.
+    pub name: String,
+    /// Reader it is.
+    pub reader: ReaderId,
+    /// Serial device, by `/dev/serial/by-id` or a udev link.
+    pub port: PathBuf,
+    /// Baud.
+    pub baud: u32,
+    /// Framing and texts.
+    pub framing: Framing,
+    /// No byte for this long is a dead scanner (with a heartbeat telegram configured); 0 switches it off.
+    pub silence_ms: u32,
+}
+
+/// An RFID gate over Modbus TCP.
+#[derive(Debug, Clone)]
+pub struct GateDevice {
+    /// Name.
+    pub name: String,
+    /// Reader it is.
+    pub reader: ReaderId,
+    /// `host:port`.
+    pub address: String,
+    /// Modbus unit.
+    pub unit: u8,
+    /// Channel of the head, 1 or 2 (Turck TBEN-S2-2RFID).
+    pub channel: u8,
+    /// Poll period.
+    pub poll_ms: u32,
+    /// Time-out of one request.
+    pub timeout_ms: u32,
+    /// The same tag is one arrival for this long.
+    pub same_tag_ms: u32,
+}
+
+/// Destination → chutes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortPlan {
+    /// First 16 hex digits of the SHA-256 over the resolved table.
+    pub version: String,
+    /// Chutes of each destination, in order of priority.
+    pub routes: std::collections::BTreeMap<String, Vec<ChuteNo>>,
+}
+
+/// Upstream broker.
+#[derive(Debug, Clone)]
+pub struct UplinkSettings {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Client id of the publisher; the subscriber's has `-down` behind it.
+    pub client_id: String,
+    /// User name and the file that holds the password.
+    pub login: Option<(String, PathBuf)>,
+    /// Publishes in flight.
+    pub window: u16,
+    /// Silence after which the connection is rebuilt.
+    pub silence_ms: u32,
+    /// Largest MQTT packet.
+    pub packet_limit: usize,
+    /// Period of `health` when nothing changes.
+    pub health_ms: u32,
+}
+
+/// Local store.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// State directory.
+    pub directory: PathBuf,
+    /// Cache of one day's Db.
+    pub cache_mib: u32,
+    /// Days kept.
+    pub keep_days: u16,
+}
+
+/// Socket and page.
+#[derive(Debug, Clone)]
+pub struct PanelSettings {
+    /// Unix socket.
+    pub socket: PathBuf,
+    /// Loopback address of the read-only page; `None` switches it off. Port 0 picks a free one.
+    pub http: Option<std::net::SocketAddr>,
+}
+
+/// A chute by its number at the PLC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChuteNo(pub u16);
+
+/// A reader by its place in `devices.toml` (scanners first, then gates), 0-based.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReaderId(pub u16);
