@@ -42,5 +42,6 @@
 //! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
 
 pub mod identify;
+pub mod line;
 pub mod site;
 pub mod wire;

@@ -1,0 +1,268 @@
+//! What enters the core and what it asks the shell to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ChuteNo, ReaderId, Tick};
+use crate::identify::Reading;
+use crate::site::Site;
+use crate::wire::plc::{CommandSlot, PlcEvent, PlcFlags};
+
+/// Everything that can reach the core. `now` comes beside it and never goes back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// Time has passed; run what is due.
+    Tick,
+    /// The process has (re)started: opens a run. Always the first event of a run.
+    Started(Started),
+    /// The PLC's connection stands and its state was read.
+    PlcAttached(PlcAttached),
+    /// The PLC's connection is gone.
+    PlcDetached,
+    /// One record of the PLC's event ring.
+    Plc(PlcEvent),
+    /// Ring records were overwritten before they were read: how many.
+    PlcEventsMissed(u32),
+    /// State bits of the PLC changed.
+    PlcFlags(PlcFlags),
+    /// Highest command sequence the PLC has taken, register 102, when it changed.
+    CommandsTaken(u16),
+    /// Chute bitmaps changed; bit n of word n/16 is chute number n.
+    ChuteBits {
+        /// Full sensors.
+        full: Vec<u16>,
+        /// Disabled at the PLC.
+        disabled: Vec<u16>,
+    },
+    /// One poll of the encoder.
+    Encoder(EncoderPoll),
+    /// A reader's frame, stamped at its first byte (serial) or at the midpoint of the poll (Modbus).
+    Heard(Heard),
+    /// The shell cannot take more parcels for now (the journal is behind, the process is leaving), or can
+    /// again.
+    InductionHold {
+        /// Held or released.
+        held: bool,
+        /// Which of the shell's reasons.
+        why: String,
+    },
+    /// A device came or went.
+    DeviceState {
+        /// Its name in `devices.toml`.
+        device: String,
+        /// Works.
+        up: bool,
+    },
+    /// A part of an order message from upstream.
+    Orders(OrderBatch),
+    /// The register of active orders has been read back after a start: how many it held.
+    OrdersLoaded(u64),
+    /// What an operator asked through the socket.
+    Ask(Ask),
+}
+
+/// Opens a run; carries the names that records of the run use numbers for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// 1 for the first start of this installation, then one more each.
+    pub boot: u64,
+    /// Version of the program.
+    pub version: String,
+    /// Site, line and domain for event URIs.
+    pub site: String,
+    /// Line name.
+    pub line: String,
+    /// Domain for event URIs.
+    pub domain: String,
+    /// Time zone of the site, IANA name.
+    pub time_zone: String,
+    /// Hash of the sort plan in force.
+    pub plan: String,
+    /// Reader names by [`ReaderId`].
+    pub readers: Vec<String>,
+    /// Chutes: number and name.
+    pub chutes: Vec<(u16, String)>,
+    /// Wall clock at this tick, Unix microseconds.
+    pub wall_us: i64,
+}
+
+impl Started {
+    /// The start number `boot` of this program with this configuration, at this wall clock.
+    pub fn of(site: &Site, boot: u64, wall_us: i64) -> Started {
+        Started {
+            boot,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            site: site.name.clone(),
+            line: site.line_name.clone(),
+            domain: site.domain.clone(),
+            time_zone: site.time_zone.clone(),
+            plan: site.plan.version.clone(),
+            readers: site.readers.iter().map(|reader| reader.name.clone()).collect(),
+            chutes: site.chutes.iter().map(|chute| (chute.number.0, chute.name.clone())).collect(),
+            wall_us,
+        }
+    }
+}
+
+/// What is read from the PLC when a connection stands, in one go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlcAttached {
+    /// PLC epoch, register 109.
+    pub epoch: u16,
+    /// Register 103: echo of the last resync, the name of the numbering that sequences belong to.
+    pub resync: u16,
+    /// Parcels inducted in this epoch, registers 110–111.
+    pub inducted: u32,
+    /// Register 2 as the PLC holds it: events acknowledged.
+    pub acknowledged: u16,
+    /// Register 104: head of the ring (sequence of its newest record).
+    pub head: u16,
+    /// Register 102: commands taken.
+    pub taken: u16,
+    /// Command table as it stands in the PLC.
+    pub table: Vec<CommandSlot>,
+    /// State bits.
+    pub flags: PlcFlags,
+    /// Encoder at the read.
+    pub encoder: EncoderPoll,
+}
+
+/// Encoder and speed at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderPoll {
+    /// Monotonic midpoint of the request.
+    pub at: Tick,
+    /// Pulses, 32 bit, wrapping.
+    pub pulses: u32,
+    /// Belt speed.
+    pub speed_mm_s: u16,
+    /// Round trip of the request: the midpoint is uncertain by half of it.
+    pub round_trip_us: u32,
+}
+
+/// A reader's frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Which reader.
+    pub reader: ReaderId,
+    /// When its first byte came.
+    pub at: Tick,
+    /// Readings in the frame; empty is the reader's own no-read telegram.
+    pub readings: Vec<Reading>,
+    /// Received signal strength in dBm for tags, where the gate says it.
+    pub rssi_dbm: Option<i16>,
+}
+
+/// Part of an order message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderBatch {
+    /// `id` of the message, for its `acks`.
+    pub message: String,
+    /// This is the message's last part: acknowledge once it is durable.
+    pub last: bool,
+    /// Orders.
+    pub orders: Vec<Order>,
+}
+
+/// An order as upstream tells it: one parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Order number, upstream's own.
+    pub order: String,
+    /// Older revisions are ignored.
+    pub revision: u32,
+    /// Codes that may stand on the parcel: waybill, SSCC, EPC tag URI, …
+    pub codes: Vec<String>,
+    /// Destination as the sort plan names it.
+    pub destination: String,
+    /// Carrier code of `carriers.toml`.
+    pub carrier: Option<String>,
+    /// Cancelled: to the exception chute.
+    #[serde(default)]
+    pub cancelled: bool,
+    /// Upstream holds it, with the outcome reason it gave.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+}
+
+/// Why upstream holds a parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// Money at the door is in question.
+    CodHold,
+    /// Label and order disagree about money.
+    CodMismatch,
+    /// Customs.
+    CustomsHold,
+    /// Dangerous goods not declared or not permitted.
+    DangerousGoods,
+    /// Goes back.
+    ReturnToSender,
+    /// To be repacked first.
+    Repack,
+    /// The scale says otherwise than the order.
+    WeightMismatch,
+    /// Too large for the sorter.
+    Oversize,
+    /// Too heavy for the sorter.
+    Overweight,
+}
+
+/// What an operator may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Operator, as given with `--by`.
+    pub by: String,
+    /// What.
+    pub what: Asked,
+}
+
+/// What an operator may ask: requests where the PLC decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// Start the line.
+    LineStart,
+    /// Stop the line.
+    LineStop,
+    /// Run everything on the belt to the exception chute.
+    LinePurge,
+    /// No more parcels to this chute; wins over everything.
+    ChuteLock(ChuteNo),
+    /// Undo a lock.
+    ChuteUnlock(ChuteNo),
+    /// Its bag or cage is being closed: no more parcels until it is changed.
+    ChuteClose(ChuteNo),
+    /// Its bag or cage was exchanged: empty again.
+    ChuteChanged(ChuteNo),
+    /// A parcel was found (a lost one turned up): code.
+    ParcelFound(String),
+    /// A parcel was taken off the belt by hand: code.
+    ParcelRemoved(String),
+    /// A parcel is damaged: code.
+    ParcelDamaged(String),
+}
+
+/// What the PLC task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Write this slot into the command table.
+    Divert(CommandSlot),
+    /// The request word, register 1.
+    Request(Request),
+    /// Ask for a resync, register 3.
+    Resync,
+}
+
+/// Register 1: what is asked of the PLC. It grants under its own local conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Request {
+    /// Bit 0.
+    pub stop: bool,
+    /// Bit 1.
+    pub run: bool,
+    /// Bit 2.
+    pub purge: bool,
+    /// Bit 8.
+    pub induction_permitted: bool,
+}

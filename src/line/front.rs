@@ -1,0 +1,284 @@
+//! The line as the shell sees it: events as they come from the field.
+//!
+//! The front keeps the belt's position over time and holds a reader's frame until the poll after it has
+//! come; what it hands to the core is what the journal records, so that a replay needs no polls. An encoder
+//! poll reaches the core only where it makes something due, or before an input that may lead to a decision.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::Tick;
+use super::actions::Actions;
+use super::core::Core;
+use super::encoder::{EncoderTrack, extend};
+use super::event::{EncoderPoll, Event, Heard, Order};
+use super::plc::AHEAD_MOST_MS;
+use super::record::Input;
+use super::state::{SNAPSHOT_VERSION, State};
+use super::status::LineStatus;
+use crate::site::Site;
+
+/// A frame waits this long for the encoder poll after it; longer, and the encoder is not to be heard.
+const POLL_WAIT_MS: u64 = 500;
+
+/// Frames that wait at most; with more, the encoder is not to be heard either.
+const WAITING_MOST: usize = 256;
+
+/// The belt must have moved this far before a position is handed on for its own sake, mm.
+const STEP_MM: i64 = 20;
+
+/// Polls that lie wildly ahead before the counter counts as set anew: half a second of polls every 10 ms, as
+/// long as a PLC may be silent.
+const WILD_MOST: u32 = 50;
+
+/// Largest snapshot taken up: far above what 2,000 passes in flight need.
+const SNAPSHOT_LARGEST: usize = 64 << 20;
+
+/// The line: one value, one writer.
+#[derive(Debug)]
+pub struct Line {
+    track: EncoderTrack,
+    waiting: VecDeque<Heard>,
+    /// Polls left out one after the other because of where they lie.
+    wild: u32,
+    core: Core,
+}
+
+/// Why a snapshot is not taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Empty.
+    #[error("expected a snapshot, got no bytes")]
+    Empty,
+    /// Another version.
+    #[error("expected a snapshot of version {SNAPSHOT_VERSION}, got version {0}")]
+    Version(u8),
+    /// Not decodable.
+    #[error("the snapshot's contents cannot be read: {0}")]
+    Contents(#[from] bincode::error::DecodeError),
+    /// Something behind it.
+    #[error("the snapshot has {0} bytes behind its end")]
+    Longer(usize),
+}
+
+impl Line {
+    /// An empty line.
+    pub fn new(site: Arc<Site>) -> Line {
+        Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core: Core::new(site) }
+    }
+
+    /// Takes up a snapshot.
+    pub fn from_snapshot(site: Arc<Site>, bytes: &[u8]) -> Result<Line, SnapshotError> {
+        let (version, contents) = bytes.split_first().ok_or(SnapshotError::Empty)?;
+        if *version != SNAPSHOT_VERSION {
+            return Err(SnapshotError::Version(*version));
+        }
+        let config = bincode::config::standard().with_limit::<SNAPSHOT_LARGEST>();
+        let ((state, orders), used): ((State, Vec<Order>), usize) =
+            bincode::serde::decode_from_slice(contents, config)?;
+        if used != contents.len() {
+            return Err(SnapshotError::Longer(contents.len() - used));
+        }
+        let mut core = Core::with_state(site, state);
+        core.load_orders(&orders);
+        Ok(Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core })
+    }
+
+    /// The state as bytes, version first, with the orders of the parcels on the belt.
+    pub fn snapshot(&self) -> Result<Vec<u8>, bincode::error::EncodeError> {
+        let mut bytes = vec![SNAPSHOT_VERSION];
+        let config = bincode::config::standard();
+        let orders: Vec<Order> =
+            self.core.state.passes.keys().flat_map(|key| self.core.orders_on(*key)).collect();
+        bincode::serde::encode_into_std_write((&self.core.state, orders), &mut bytes, config)?;
+        Ok(bytes)
+    }
+
+    /// Takes a recorded input again.
+    pub(super) fn replay(
+        &mut self,
+        at: Tick,
+        input: Input,
+        refused_then: BTreeMap<String, String>,
+    ) -> Actions {
+        let mut out = Actions::default();
+        self.core.tick(at, &mut out);
+        self.core.refused_then = refused_then;
+        self.core.apply(at, input, &mut out);
+        self.core.refused_then.clear();
+        out
+    }
+
+    /// Runs what is due by `at`, as recorded facts without an input of their own demand it.
+    pub(super) fn replay_until(&mut self, at: Tick) -> Actions {
+        let mut out = Actions::default();
+        self.core.tick(at, &mut out);
+        out
+    }
+
+    /// Runs every deadline up to `now`, each at its own time, then takes the event.
+    pub fn step(&mut self, now: Tick, event: Event) -> Actions {
+        let mut out = Actions::default();
+        self.run_due(now, &mut out);
+        match event {
+            Event::Tick => {}
+            Event::Encoder(poll) => self.encoder(now, &poll, &mut out),
+            Event::Heard(heard) => self.heard(now, heard, &mut out),
+            Event::PlcAttached(attached) => {
+                // The counter may have jumped, and nothing is known of the time between.
+                self.track.clear();
+                self.core.apply(now, Input::Event(Event::PlcAttached(attached)), &mut out);
+            }
+            Event::PlcDetached => {
+                self.track.clear();
+                self.core.apply(now, Input::Event(Event::PlcDetached), &mut out);
+            }
+            Event::Plc(record) => {
+                // The belt may have run on while nothing asked for it; the core judges the record by it.
+                if self.core.is_ahead(&record) {
+                    self.hand_on_belt(now, STEP_MM, &mut out);
+                }
+                self.core.apply(now, Input::Event(Event::Plc(record)), &mut out);
+            }
+            Event::Orders(_) | Event::OrdersLoaded(_) | Event::Ask(_) | Event::ChuteBits { .. } => {
+                self.hand_on_belt(now, STEP_MM, &mut out);
+                self.core.apply(now, Input::Event(event), &mut out);
+            }
+            Event::Started(_)
+            | Event::PlcEventsMissed(_)
+            | Event::PlcFlags(_)
+            | Event::CommandsTaken(_)
+            | Event::InductionHold { .. }
+            | Event::DeviceState { .. } => self.core.apply(now, Input::Event(event), &mut out),
+        }
+        out
+    }
+
+    /// When `step` must be called again at the latest, even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let waiting = self.waiting.front().map(|heard| heard.at.plus_ms(POLL_WAIT_MS));
+        waiting.into_iter().chain(self.core.next_deadline()).min()
+    }
+
+    /// Orders known from before this run, from the register; before [`Event::OrdersLoaded`].
+    pub fn load_orders(&mut self, orders: &[Order]) {
+        self.core.load_orders(orders);
+    }
+
+    /// Passes begun, ended and on the belt, for a cheap check of the sums.
+    pub fn sums(&self) -> (u64, u64, u64) {
+        let tally = &self.core.state.tally;
+        (tally.inducted, tally.ended(), self.core.state.passes.len() as u64)
+    }
+
+    /// Reservations are exactly those of the passes in flight.
+    #[cfg(test)]
+    pub fn assert_reservations(&self) {
+        self.core.assert_reservations();
+    }
+
+    /// Ring sequence last used and the PLC's epoch: what may be acknowledged once it is durable.
+    pub fn plc_position(&self) -> Option<(u16, u16)> {
+        self.core.state.plc.epoch.map(|epoch| (epoch, self.core.state.plc.last_seq))
+    }
+
+    /// Time of the last input; the clock goes on after it.
+    pub fn last_tick(&self) -> Tick {
+        self.core.state.now
+    }
+
+    /// Number of this start.
+    pub fn boot(&self) -> u64 {
+        self.core.state.boot
+    }
+
+    /// What `status` and the page show.
+    pub fn status(&self, now: Tick) -> LineStatus {
+        let (at, belt, speed) =
+            self.track.latest().unwrap_or((now, self.core.state.belt, self.core.state.speed_mm_s));
+        let since_us = i64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0).min(1_000_000);
+        let travelled = since_us * i64::from(speed) * i64::from(self.core.site.belt.pulses_per_metre);
+        self.core.show(belt + travelled / 1_000_000_000, speed)
+    }
+
+    fn run_due(&mut self, now: Tick, out: &mut Actions) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
+            let unheard = self.waiting.pop_front_if(|heard| heard.at.plus_ms(POLL_WAIT_MS) <= due);
+            if let Some(heard) = unheard {
+                self.hand_on(due, heard, None, out);
+            }
+            self.core.tick(due, out);
+        }
+    }
+
+    /// Whether a poll lies farther ahead of the one before it than the belt can have come. One wrong value must
+    /// not carry the belt away; one that stays is a counter that was set anew.
+    fn is_wild(&mut self, poll: &EncoderPoll) -> bool {
+        let Some((at, pulses, _)) = self.track.latest() else { return false };
+        let since_ms = i64::try_from(poll.at.ms_since(at)).unwrap_or(i64::MAX / 1_000_000);
+        let ahead_mm = self.core.mm(extend(pulses, poll.pulses) - pulses);
+        let most_mm = i64::from(self.core.site.belt.speed_mm_s) * (AHEAD_MOST_MS + 2 * since_ms) / 1000;
+        let wild = ahead_mm > most_mm && self.wild < WILD_MOST;
+        self.wild = if wild { self.wild + 1 } else { 0 };
+        wild
+    }
+
+    fn encoder(&mut self, now: Tick, poll: &EncoderPoll, out: &mut Actions) {
+        if self.is_wild(poll) {
+            self.core.count("encoder_ahead");
+            return;
+        }
+        let pulses = self.track.take(poll, self.core.state.belt);
+        while let Some(heard) = self.waiting.pop_front_if(|heard| heard.at <= poll.at) {
+            let belt = self.span_of(&heard);
+            self.hand_on_belt(now, STEP_MM, out);
+            self.hand_on(now, heard, belt, out);
+        }
+        let stopped_or_started = (poll.speed_mm_s == 0) != (self.core.state.speed_mm_s == 0);
+        if stopped_or_started || self.core.next_belt_deadline().is_some_and(|due| due <= pulses) {
+            self.core.polled = Some(poll.at);
+            self.core.apply(now, Input::Belt { pulses, speed_mm_s: poll.speed_mm_s }, out);
+        }
+    }
+
+    fn heard(&mut self, now: Tick, heard: Heard, out: &mut Actions) {
+        if self.waiting.len() >= WAITING_MOST
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.hand_on(now, oldest, None, out);
+        }
+        // Frames of several readers may arrive out of the order of their first bytes.
+        let place = self.waiting.partition_point(|other| other.at <= heard.at);
+        self.waiting.insert(place, heard);
+        while let Some(heard) =
+            self.waiting.pop_front_if(|heard| self.track.latest().is_some_and(|(at, ..)| at >= heard.at))
+        {
+            let belt = self.span_of(&heard);
+            self.hand_on_belt(now, STEP_MM, out);
+            self.hand_on(now, heard, belt, out);
+        }
+    }
+
+    fn span_of(&self, heard: &Heard) -> Option<(i64, i64)> {
+        let reader = self.core.site.readers.get(usize::from(heard.reader.0))?;
+        let (least, most) = reader.delay_ms;
+        let back = |ms: u32| Tick(heard.at.0.saturating_sub(u64::from(ms) * 1000));
+        self.track.span(back(most), back(least), self.core.site.belt.pulses_per_metre)
+    }
+
+    fn hand_on(&mut self, now: Tick, heard: Heard, belt: Option<(i64, i64)>, out: &mut Actions) {
+        let Heard { reader, at, readings, rssi_dbm } = heard;
+        let orders = self.core.orders_for(&readings);
+        self.core.apply(now, Input::Read { reader, heard: at, readings, rssi_dbm, belt, orders }, out);
+    }
+
+    /// Tells the core where the belt is, if it has moved on by `step_mm` since it was told.
+    fn hand_on_belt(&mut self, now: Tick, step_mm: i64, out: &mut Actions) {
+        if let Some((at, pulses, speed_mm_s)) = self.track.latest()
+            && self.core.mm(pulses - self.core.state.belt) >= step_mm
+        {
+            self.core.polled = Some(at);
+            self.core.apply(now, Input::Belt { pulses, speed_mm_s }, out);
+        }
+    }
+}
