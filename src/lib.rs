@@ -44,4 +44,5 @@
 pub mod identify;
 pub mod line;
 pub mod site;
+pub mod watch;
 pub mod wire;
