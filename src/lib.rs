@@ -41,6 +41,7 @@
 //! 6. Every pass ends once, with one reason; inducted = sorted + exception + lost + in flight.
 //! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
 
+pub mod device;
 pub mod identify;
 pub mod line;
 pub mod site;
