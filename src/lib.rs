@@ -43,6 +43,7 @@
 
 pub mod device;
 pub mod identify;
+pub mod journal;
 pub mod line;
 pub mod site;
 pub mod watch;

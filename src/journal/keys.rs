@@ -1,0 +1,195 @@
+//! Keys of a day's one tree. Numbers are big-endian, so that the order of keys is the order of numbers.
+//!
+//! ```text
+//! h                                  head of the day: epoch, first numbers
+//! r seq                              record, its first VALUE_LIMIT bytes
+//! x seq part                         continuation of a long record
+//! e event_seq                     -> seq     milestones
+//! p epoch track seq               -> ()      records of a pass
+//! c len code seq                  -> pass    records that name a code, with their pass if they have one
+//! u seq                           -> record  start of a run; the run in force is carried into each new day
+//! s seq part                      -> chunk   snapshot of the core
+//! ```
+
+use sha2::{Digest, Sha256};
+
+use crate::identify::{Key, Reading};
+use crate::line::PassKey;
+use crate::line::record::{Body, Fact};
+
+pub(super) const HEAD: &[u8] = b"h";
+
+/// Longer codes are told apart by their beginning and a digest, so that a key's length has a bound.
+const CODE_LIMIT: usize = 128;
+const CODE_START: usize = 96;
+
+fn numbered(prefix: u8, number: u64) -> [u8; 9] {
+    let mut key = [prefix; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+pub(super) fn record(seq: u64) -> [u8; 9] {
+    numbered(b'r', seq)
+}
+
+pub(super) fn event(event_seq: u64) -> [u8; 9] {
+    numbered(b'e', event_seq)
+}
+
+pub(super) fn run(seq: u64) -> [u8; 9] {
+    numbered(b'u', seq)
+}
+
+pub(super) fn continuation(seq: u64, part: u8) -> [u8; 10] {
+    let mut key = [part; 10];
+    key[..9].copy_from_slice(&numbered(b'x', seq));
+    key
+}
+
+pub(super) fn snapshot(seq: u64, part: u16) -> [u8; 11] {
+    let mut key = [0; 11];
+    key[..9].copy_from_slice(&numbered(b's', seq));
+    key[9..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+pub(super) fn pass_bytes(pass: PassKey) -> [u8; 6] {
+    let mut bytes = [0; 6];
+    bytes[..2].copy_from_slice(&pass.epoch.to_be_bytes());
+    bytes[2..].copy_from_slice(&pass.track.to_be_bytes());
+    bytes
+}
+
+pub(super) fn pass_of(bytes: &[u8]) -> Option<PassKey> {
+    let bytes: [u8; 6] = bytes.try_into().ok()?;
+    Some(PassKey {
+        epoch: u16::from_be_bytes([bytes[0], bytes[1]]),
+        track: u32::from_be_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]),
+    })
+}
+
+pub(super) fn pass_prefix(pass: PassKey) -> [u8; 7] {
+    let mut key = [b'p'; 7];
+    key[1..].copy_from_slice(&pass_bytes(pass));
+    key
+}
+
+pub(super) fn pass(pass: PassKey, seq: u64) -> [u8; 15] {
+    let mut key = [0; 15];
+    key[..7].copy_from_slice(&pass_prefix(pass));
+    key[7..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// `code` as given back by [`fold`].
+pub(super) fn code_prefix(code: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(code.len() + 10);
+    key.push(b'c');
+    key.push(u8::try_from(code.len()).unwrap_or(u8::MAX));
+    key.extend_from_slice(code);
+    key
+}
+
+pub(super) fn code(code: &[u8], seq: u64) -> Vec<u8> {
+    let mut key = code_prefix(code);
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// A code as it is looked up: without blanks around it, upper case, at most [`CODE_LIMIT`] bytes.
+pub(super) fn fold(code: &str) -> Vec<u8> {
+    let mut bytes = code.trim().to_uppercase().into_bytes();
+    if bytes.len() > CODE_LIMIT {
+        let digest = Sha256::digest(&bytes);
+        bytes.truncate(CODE_START);
+        bytes.extend_from_slice(&digest);
+    }
+    bytes
+}
+
+/// Codes under which a record is found, folded, each once.
+pub(super) fn codes(body: &Body) -> Vec<Vec<u8>> {
+    let mut codes = Vec::new();
+    let Body::Fact(fact) = body else { return codes };
+    match fact {
+        Fact::Tied { reading, .. } | Fact::Untied { reading, .. } => push_reading(&mut codes, reading),
+        Fact::Identified { key, order, .. } => {
+            push_key(&mut codes, key);
+            if let Some(order) = order {
+                push(&mut codes, order);
+            }
+        }
+        Fact::Ended { key, .. } => {
+            if let Some(key) = key {
+                push_key(&mut codes, key);
+            }
+        }
+        Fact::OrderRefused { order, .. } => push(&mut codes, order),
+        Fact::Reported { code, .. } => push(&mut codes, code),
+        Fact::Inducted { .. }
+        | Fact::Blank { .. }
+        | Fact::Decided(_)
+        | Fact::Acknowledged { .. }
+        | Fact::Refused { .. }
+        | Fact::Recirculated { .. }
+        | Fact::ChuteEmptied { .. }
+        | Fact::OrdersApplied { .. }
+        | Fact::AlarmRaised(_)
+        | Fact::AlarmCleared { .. } => {}
+    }
+    codes
+}
+
+fn push(codes: &mut Vec<Vec<u8>>, code: &str) {
+    let folded = fold(code);
+    if !folded.is_empty() && !codes.contains(&folded) {
+        codes.push(folded);
+    }
+}
+
+fn push_key(codes: &mut Vec<Vec<u8>>, key: &Key) {
+    push(codes, &key.0);
+    if let Some((_, bare)) = key.0.split_once(':') {
+        push(codes, bare);
+    }
+}
+
+fn push_reading(codes: &mut Vec<Vec<u8>>, reading: &Reading) {
+    match reading {
+        Reading::Barcode { text, .. } => push(codes, text),
+        Reading::Tag { epc } => {
+            let hex: String = epc.iter().map(|byte| format!("{byte:02X}")).collect();
+            push(codes, &hex);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_code_is_not_taken_for_another_with_the_same_beginning() {
+        let (a, b) = (format!("{}a", "x".repeat(200)), format!("{}b", "x".repeat(200)));
+        assert_eq!(fold(&a).len(), CODE_LIMIT);
+        assert_ne!(fold(&a), fold(&b));
+        assert_eq!(fold(" ab12 "), b"AB12");
+    }
+
+    #[test]
+    fn a_code_that_begins_like_another_is_another() {
+        let (short, long) = (fold("AB"), fold("AB1"));
+        assert!(!code(&long, 1).starts_with(&code_prefix(&short)));
+    }
+
+    #[test]
+    fn keys_sort_like_their_numbers() {
+        assert!(record(255) < record(256));
+        assert!(event(u64::MAX - 1) < event(u64::MAX));
+        assert!(snapshot(1, 256) < snapshot(2, 0));
+        let key = PassKey { epoch: 3, track: 70_000 };
+        assert_eq!(pass_of(&pass_bytes(key)), Some(key));
+        assert!(pass(key, 9).starts_with(&pass_prefix(key)));
+    }
+}

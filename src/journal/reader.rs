@@ -1,0 +1,201 @@
+//! Reading durable records while the journal thread writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use super::day::{DayError, Span};
+use super::shelf::Shelf;
+use super::{Record, keys};
+use crate::line::PassKey;
+use crate::line::event::{Event, Started};
+use crate::line::record::{Body, Input};
+
+/// Days a story is looked for in: the last ones, which are open or can be.
+const STORY_DAYS: usize = 2;
+/// Records naming a code that are looked at in each day, newest first.
+const STORY_MENTIONS: usize = 256;
+/// Passes a story tells, the latest ones.
+const STORY_PASSES: usize = 16;
+/// Records of one pass in each day.
+const STORY_PASS_RECORDS: usize = 512;
+
+/// Why nothing could be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The store is being opened.
+    #[error("the store is not open yet")]
+    NotOpenYet,
+    /// Records are not what was written. The day is put into quarantine and an alarm raised; the next call
+    /// answers from what is left.
+    #[error("day {day} is damaged: {what}")]
+    Damaged {
+        /// Day.
+        day: String,
+        /// What was expected and what came.
+        what: String,
+    },
+    /// The disk said no.
+    #[error("day {day}: {what}")]
+    Disk {
+        /// Day.
+        day: String,
+        /// What it said.
+        what: String,
+    },
+}
+
+/// Milestones of one epoch, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Milestones {
+    /// Their epoch.
+    pub epoch: u64,
+    /// Records, each with its `event_seq`; empty where there is nothing new.
+    pub records: Vec<Record>,
+}
+
+/// Reads what is durable. Cheap to clone; never in the journal thread's way.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    shelf: Arc<Shelf>,
+}
+
+impl Reader {
+    pub(super) fn new(shelf: Arc<Shelf>) -> Reader {
+        Reader { shelf }
+    }
+
+    /// Every epoch that is kept, ascending, with its last milestone; looks at no record.
+    pub fn epochs(&self) -> Result<BTreeMap<u64, u64>, ReadError> {
+        let mut epochs = BTreeMap::new();
+        for span in self.spans()? {
+            let last = epochs.entry(span.begin.epoch).or_insert(0);
+            *last = span.last_event.max(*last);
+        }
+        Ok(epochs)
+    }
+
+    /// The first milestones after the cursor, at most `max`, all of one epoch. Where the cursor's epoch has
+    /// no more, they are the first of the next epoch.
+    pub fn milestones_after(&self, cursor: Cursor, max: usize) -> Result<Milestones, ReadError> {
+        let mut found = Milestones { epoch: cursor.epoch, records: Vec::new() };
+        let mut after = cursor.acked;
+        for span in self.spans()?.iter().filter(|span| span.begin.epoch >= cursor.epoch) {
+            if span.begin.epoch != found.epoch {
+                if !found.records.is_empty() {
+                    break;
+                }
+                found.epoch = span.begin.epoch;
+                after = 0;
+            }
+            let room = max - found.records.len();
+            if room == 0 {
+                break;
+            }
+            if span.last_event > after && span.last_event >= span.begin.first_event {
+                let day = self.day(span)?;
+                found.records.extend(self.checked(day.milestones(after, room))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Durable records from number `from` on, in order, at most `max`.
+    pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, ReadError> {
+        let mut found = Vec::new();
+        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
+            if found.len() < max {
+                let day = self.day(span)?;
+                found.extend(self.checked(day.records(from, max - found.len()))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The run a record belongs to: the names its numbers stand for.
+    pub fn started_before(&self, seq: u64) -> Result<Option<Started>, ReadError> {
+        let spans = self.spans()?;
+        let Some(span) = spans.iter().rev().find(|span| span.begin.first_seq <= seq) else {
+            return Ok(None);
+        };
+        let day = self.day(span)?;
+        let run = self.checked(day.run_before(seq))?;
+        Ok(run.and_then(|(record, _)| started(record.body)))
+    }
+
+    /// Everything recorded about a parcel: the passes of a barcode's text, an identity key with or without
+    /// its prefix, an order number, a tag's EPC in hex, or one pass as `epoch-track`. Records of a pass stand
+    /// together, the latest passes last; at most the latest sixteen. Records that name the code but belong
+    /// to no pass stand among them. Only the last two days are looked through.
+    pub fn story(&self, code_or_pass: &str) -> Result<Vec<Record>, ReadError> {
+        let spans = self.spans()?;
+        let spans = &spans[spans.len().saturating_sub(STORY_DAYS)..];
+        let code = keys::fold(code_or_pass);
+        let mut passes: Vec<PassKey> = Vec::new();
+        let mut lone: Vec<u64> = Vec::new();
+        // Newest day first, newest mention first: the limits keep the latest.
+        for span in spans.iter().rev() {
+            let day = self.day(span)?;
+            for (seq, pass) in self.checked(day.of_code(&code, STORY_MENTIONS))? {
+                match pass {
+                    Some(pass) if passes.contains(&pass) || passes.len() >= STORY_PASSES => {}
+                    Some(pass) => passes.push(pass),
+                    None => lone.push(seq),
+                }
+            }
+        }
+        if let Some(pass) = parse_pass(code_or_pass)
+            && !passes.contains(&pass)
+        {
+            passes.push(pass);
+        }
+        let mut groups: Vec<Vec<u64>> = lone.into_iter().map(|seq| vec![seq]).collect();
+        for pass in passes {
+            let mut group = Vec::new();
+            for span in spans {
+                let day = self.day(span)?;
+                group.extend(self.checked(day.of_pass(pass, STORY_PASS_RECORDS))?);
+            }
+            groups.push(group);
+        }
+        groups.sort();
+        let mut told = BTreeSet::new();
+        let mut story = Vec::new();
+        for seq in groups.into_iter().flatten().filter(|seq| told.insert(*seq)) {
+            story.extend(self.records(seq, 1)?);
+        }
+        Ok(story)
+    }
+
+    fn spans(&self) -> Result<Vec<Span>, ReadError> {
+        if self.shelf.is_ready() { Ok(self.shelf.spans()) } else { Err(ReadError::NotOpenYet) }
+    }
+
+    fn day(&self, span: &Span) -> Result<Arc<super::day::Day>, ReadError> {
+        self.checked(self.shelf.day(&span.name))
+    }
+
+    fn checked<T>(&self, result: Result<T, DayError>) -> Result<T, ReadError> {
+        result.map_err(|error| match error {
+            DayError::Damaged { day, what } => {
+                self.shelf.report_damage(&day, &what);
+                ReadError::Damaged { day, what }
+            }
+            DayError::Disk { day, what } => ReadError::Disk { day, what },
+        })
+    }
+}
+
+/// The start of a run, where the record is one.
+pub(super) fn started(body: Body) -> Option<Started> {
+    match body {
+        Body::Input(Input::Event(Event::Started(started))) => Some(started),
+        Body::Input(_) | Body::Fact(_) => None,
+    }
+}
+
+/// `epoch-track`, as the status names a pass.
+fn parse_pass(text: &str) -> Option<PassKey> {
+    let (epoch, track) = text.trim().split_once('-')?;
+    Some(PassKey { epoch: epoch.parse().ok()?, track: track.parse().ok()? })
+}

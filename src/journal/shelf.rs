@@ -1,0 +1,191 @@
+//! The days that are known, and the at most two that are open: the one that is written, and one more for
+//! whoever reads. A third is open only while a read that began before a roll-over ends.
+//!
+//! The journal thread takes the lock of the shelf only when a day begins or ends; readers only to take a
+//! reference. Opening a day happens under a lock that the journal thread never takes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use super::day::{Day, DayError, Span};
+use super::quarantine::{self, Quarantined};
+use super::status::StatusCell;
+use crate::watch::Board;
+
+/// Days of the store.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    directory: PathBuf,
+    cache: u64,
+    board: Board,
+    status: Arc<StatusCell>,
+    days: RwLock<Days>,
+    /// Days opened for reading, as long as anyone holds them: sled opens a Db once only.
+    lent: Mutex<Vec<(String, Weak<Day>)>>,
+    suspect: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Days {
+    ready: bool,
+    sealed: Vec<Span>,
+    current: Option<Arc<Day>>,
+    other: Option<Arc<Day>>,
+}
+
+impl Shelf {
+    pub fn new(directory: PathBuf, cache: u64, board: Board, status: Arc<StatusCell>) -> Shelf {
+        Shelf {
+            directory,
+            cache,
+            board,
+            status,
+            days: RwLock::default(),
+            lent: Mutex::default(),
+            suspect: AtomicBool::new(false),
+        }
+    }
+
+    /// The store is open.
+    pub fn ready(&self, sealed: Vec<Span>, current: Option<Day>) {
+        let current = current.map(Arc::new);
+        self.change(|days| *days = Days { ready: true, sealed, current, other: None });
+    }
+
+    /// The store is closed, or to be opened again: every Db is let go.
+    pub fn close(&self) {
+        drop(self.change(std::mem::take));
+    }
+
+    /// The current day is sealed, and no other begins yet.
+    pub fn retire_current(&self) {
+        let closed = self.change(|days| {
+            let before = days.current.take();
+            days.sealed.extend(before.iter().filter(|day| !day.is_empty()).map(|day| day.span()));
+            std::mem::replace(&mut days.other, before)
+        });
+        drop(closed);
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.look(|days| days.ready)
+    }
+
+    pub fn current(&self) -> Option<Arc<Day>> {
+        self.look(|days| days.current.clone())
+    }
+
+    /// Every day, oldest first.
+    pub fn spans(&self) -> Vec<Span> {
+        self.look(|days| {
+            let current = days.current.iter().filter(|day| !day.is_empty()).map(|day| day.span());
+            days.sealed.iter().cloned().chain(current).collect()
+        })
+    }
+
+    /// `day` is written from now on; the one before is sealed already, and stays open.
+    pub fn roll(&self, day: Day) {
+        let day = Arc::new(day);
+        let closed = self.change(|days| {
+            let before = days.current.replace(day);
+            days.sealed.extend(before.iter().filter(|day| !day.is_empty()).map(|day| day.span()));
+            std::mem::replace(&mut days.other, before)
+        });
+        // Closing a Db writes; nobody shall wait for it at the shelf.
+        drop(closed);
+    }
+
+    /// Takes the current day off, so that it can be opened anew or put aside.
+    pub fn take_current(&self) -> Option<Arc<Day>> {
+        self.change(|days| days.current.take())
+    }
+
+    /// Puts it back.
+    pub fn put_current(&self, day: Day) {
+        let day = Arc::new(day);
+        self.change(|days| days.current = Some(day));
+    }
+
+    /// Forgets a sealed day; `false` where it is open, or may be about to be, and stays. Never waits: the
+    /// journal thread asks.
+    pub fn forget(&self, name: &str) -> bool {
+        let Ok(lent) = self.lent.try_lock() else { return false };
+        let held = lent.iter().any(|(lent, day)| lent == name && day.strong_count() > 0);
+        !held
+            && self.change(|days| {
+                let open = days.other.as_ref().is_some_and(|day| day.name() == name);
+                if !open {
+                    days.sealed.retain(|span| span.name != name);
+                }
+                !open
+            })
+    }
+
+    /// A day to read from, opened if need be.
+    pub fn day(&self, name: &str) -> Result<Arc<Day>, DayError> {
+        if let Some(day) = self.open_day(name) {
+            return Ok(day);
+        }
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(day) = self.open_day(name) {
+            return Ok(day);
+        }
+        lent.retain(|(_, day)| day.strong_count() > 0);
+        let held = lent.iter().find(|(held, _)| held == name).and_then(|(_, day)| day.upgrade());
+        let day = match held {
+            Some(day) => day,
+            None => {
+                // The slot is emptied first, so that there are never more than two.
+                drop(self.change(|days| days.other.take()));
+                let day = Day::open(&self.directory.join("days"), name, self.cache)?;
+                Arc::new(day.ok_or_else(|| super::day::damaged(name, "it opens empty".to_owned()))?)
+            }
+        };
+        lent.push((name.to_owned(), Arc::downgrade(&day)));
+        drop(self.change(|days| days.other.replace(Arc::clone(&day))));
+        Ok(day)
+    }
+
+    fn open_day(&self, name: &str) -> Option<Arc<Day>> {
+        self.look(|days| days.current.iter().chain(days.other.iter()).find(|day| day.name() == name).cloned())
+    }
+
+    /// A reader found `name` damaged. The current day is the journal thread's to look at; a sealed one is
+    /// put aside here.
+    pub fn report_damage(&self, name: &str, why: &str) {
+        let span = self.look(|days| days.sealed.iter().find(|span| span.name == name).cloned());
+        let Some(span) = span else {
+            self.suspect.store(true, Ordering::Release);
+            return;
+        };
+        let _lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.change(|days| {
+            days.sealed.retain(|span| span.name != name);
+            days.other.take_if(|day| day.name() == name)
+        });
+        drop(closed);
+        let path = self.directory.join("days").join(name);
+        let moved_to = quarantine::put_aside(&self.directory, &path, name, why).unwrap_or_else(|error| {
+            self.board.fault(super::DEVICE, "quarantine-failed", &error);
+            None
+        });
+        let missing = Some((span.begin.first_seq, span.last_seq));
+        let found = Quarantined { what: name.to_owned(), moved_to, why: why.to_owned(), missing };
+        found.report(&self.board);
+        self.status.change(|status| status.quarantined.push(found));
+    }
+
+    /// Whether a reader found the current day damaged since this was last asked.
+    pub fn take_suspicion(&self) -> bool {
+        self.suspect.swap(false, Ordering::AcqRel)
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Days) -> T) -> T {
+        look(&self.days.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Days) -> T) -> T {
+        change(&mut self.days.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,140 @@
+//! Small files that are written whole or not at all: checkpoint, cursor, span of a day.
+//!
+//! ```text
+//!  0        8     9       13      17
+//!  +--------+-----+-------+-------+-----------------+
+//!  | magic  | ver | len   | crc32 | body (bincode)  |
+//!  +--------+-----+-------+-------+-----------------+
+//! ```
+//! Written beside the old one, synced, renamed over it, and the directory synced: after a loss of power
+//! either the old or the new content is there.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const MAGIC: &[u8; 8] = b"SORTSLIP";
+const VERSION: u8 = 1;
+const HEADER: usize = 17;
+/// A slip holds a few numbers and names; more than this is not one.
+const SLIP_LIMIT: usize = 4_096;
+
+/// Why a small file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SlipError {
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The content is not what was written.
+    #[error("{path}: {what}")]
+    Damaged {
+        /// File.
+        path: PathBuf,
+        /// What was expected and what came.
+        what: String,
+    },
+}
+
+impl SlipError {
+    pub(super) fn at(path: &Path, source: std::io::Error) -> SlipError {
+        SlipError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Makes the entries of a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), SlipError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|source| SlipError::at(path, source))
+}
+
+pub(super) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipError> {
+    let damaged = |what: String| SlipError::Damaged { path: path.to_owned(), what };
+    let body = bincode::serde::encode_to_vec(content, bincode::config::standard())
+        .map_err(|error| damaged(error.to_string()))?;
+    let len = u32::try_from(body.len()).ok().filter(|_| body.len() <= SLIP_LIMIT);
+    let len = len.ok_or_else(|| damaged(format!("{} bytes are too many for a slip", body.len())))?;
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&len.to_be_bytes());
+    bytes.extend_from_slice(&checksum(&bytes[..13], &body).to_be_bytes());
+    bytes.extend_from_slice(&body);
+
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let put = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        fs::rename(&beside, path)
+    };
+    put().map_err(|source| SlipError::at(path, source))?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// `None` where there is no such file.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SlipError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(SlipError::at(path, source)),
+    };
+    let damaged = |what: String| SlipError::Damaged { path: path.to_owned(), what };
+    if bytes.len() < HEADER || &bytes[..8] != MAGIC || bytes[8] != VERSION {
+        return Err(damaged(format!("{} bytes that are no slip of version {VERSION}", bytes.len())));
+    }
+    let (header, body) = bytes.split_at(HEADER);
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if number(9) as usize != body.len() {
+        return Err(damaged(format!("{} bytes of body expected, {} came", number(9), body.len())));
+    }
+    if number(13) != checksum(&header[..13], body) {
+        return Err(damaged("CRC32 does not agree".to_owned()));
+    }
+    let config = bincode::config::standard().with_limit::<SLIP_LIMIT>();
+    match bincode::serde::decode_from_slice(body, config) {
+        Ok((content, consumed)) if consumed == body.len() => Ok(Some(content)),
+        Ok((_, consumed)) => Err(damaged(format!("{consumed} of {} bytes used", body.len()))),
+        Err(error) => Err(damaged(error.to_string())),
+    }
+}
+
+fn checksum(header: &[u8], body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(header);
+    crc.update(body);
+    crc.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_comes_back_and_every_flipped_bit_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slip");
+        assert!(read::<(u64, String)>(&path).unwrap().is_none());
+        write(&path, &(7_u64, "seven".to_owned())).unwrap();
+        assert_eq!(read::<(u64, String)>(&path).unwrap(), Some((7, "seven".to_owned())));
+        let good = fs::read(&path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bad).unwrap();
+            assert!(matches!(read::<(u64, String)>(&path), Err(SlipError::Damaged { .. })), "bit {bit}");
+        }
+        for len in 0..good.len() {
+            fs::write(&path, &good[..len]).unwrap();
+            assert!(matches!(read::<(u64, String)>(&path), Err(SlipError::Damaged { .. })), "cut to {len}");
+        }
+    }
+}

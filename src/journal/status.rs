@@ -1,0 +1,69 @@
+//! What the journal shows of itself.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::quarantine::Quarantined;
+
+/// State of the journal thread.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalState {
+    /// The store opens; records go to the in-flight log.
+    #[default]
+    Opening,
+    /// Records become durable.
+    Running,
+    /// The disk does not take records: why. They are kept and tried again.
+    Stalled(String),
+    /// Shut down.
+    Closed,
+}
+
+/// The journal as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// State.
+    pub state: JournalState,
+    /// Durable up to this record.
+    pub durable: u64,
+    /// Store epoch; 0 while it opens.
+    pub epoch: u64,
+    /// Last durable milestone of the epoch.
+    pub last_event: u64,
+    /// Day that is written, by its directory's name.
+    pub day: String,
+    /// Records taken from the queue and not durable yet.
+    pub pending: u64,
+    /// Durable cycles done.
+    pub cycles: u64,
+    /// Cycles that failed and were tried again.
+    pub retries: u64,
+    /// Records whose contents no limit allowed; a stand-in took their numbers.
+    pub refused: u64,
+    /// Records offered with a number that was taken already; they were dropped.
+    pub repeated: u64,
+    /// Active orders in the register.
+    pub orders: u64,
+    /// Orders that did not fit the register.
+    pub orders_refused: u64,
+    /// Days deleted because of their age.
+    pub days_deleted: u64,
+    /// What was put into quarantine since this start.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// The status, shared between the journal thread, which writes it once a cycle, and whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct StatusCell(Mutex<JournalStatus>);
+
+impl StatusCell {
+    pub fn change(&self, change: impl FnOnce(&mut JournalStatus)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn get(&self) -> JournalStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

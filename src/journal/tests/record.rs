@@ -1,0 +1,83 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::identify::Reading;
+use crate::line::{PassKey, ReaderId};
+
+fn inducted() -> Body {
+    Body::Fact(Fact::Inducted { pass: PassKey { epoch: 1, track: 70_000 }, length_mm: 300 })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Worked out by hand from the layout and bincode's variable-length integers; never to be changed.
+#[test]
+fn frozen_bytes_of_record_v1() {
+    let bytes = encode(258, Some(7), 1_795_305_600_000_000, Tick(1_000_000), &inducted()).unwrap();
+    let frozen = "010000000000000102000000000000000700000019967f925dfc40420f00fd00401a51a4c10c00010001fc70110100fb2c01";
+    assert_eq!(hex(&bytes), frozen);
+    let record = decode(&bytes).unwrap();
+    assert_eq!((record.seq, record.event_seq, record.at), (258, Some(7), Tick(1_000_000)));
+    assert_eq!((record.wall_us, record.body), (1_795_305_600_000_000, inducted()));
+}
+
+#[test]
+fn other_lengths_and_versions_are_refused() {
+    let bytes = encode(1, None, 0, Tick(0), &inducted()).unwrap();
+    for len in 0..bytes.len() {
+        assert!(matches!(decode(&bytes[..len]), Err(DecodeError::Length { .. })), "{len}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(matches!(decode(&longer), Err(DecodeError::Length { .. })));
+    let mut newer = bytes;
+    newer[0] = 2;
+    assert_eq!(decode(&newer), Err(DecodeError::Version(2)));
+}
+
+/// A body that decodes but has bytes left over is another shape: even with a right CRC it is refused.
+#[test]
+fn a_body_with_bytes_left_over_is_refused() {
+    let mut bytes = encode(1, None, 0, Tick(0), &inducted()).unwrap();
+    bytes.push(0);
+    let len = u32::try_from(bytes.len() - HEADER).unwrap();
+    bytes[17..21].copy_from_slice(&len.to_be_bytes());
+    let crc = checksum(&bytes);
+    bytes[21..25].copy_from_slice(&crc.to_be_bytes());
+    assert!(matches!(decode(&bytes), Err(DecodeError::Body(_))));
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_refused_by_name() {
+    let text = "x".repeat(RECORD_LIMIT);
+    let body = Body::Fact(Fact::AlarmCleared { id: text });
+    assert!(matches!(encode(9, None, 0, Tick(0), &body), Err(EncodeError::TooLarge { seq: 9, .. })));
+    let why = encode(9, None, 0, Tick(0), &body).unwrap_err();
+    let entry = stand_in(9, Tick(5), &why);
+    assert!(encode(9, None, 0, Tick(5), &entry.body).unwrap().len() < 1_000);
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_and_every_flipped_bit_is_noticed(
+        seq in 1_u64.., event in proptest::option::of(1_u64..), wall_us: i64, at: u64, text in ".{0,60}",
+        track: u32, rssi: Option<i16>,
+    ) {
+        let body = Body::Fact(Fact::Tied {
+            pass: PassKey { epoch: 3, track },
+            reader: ReaderId(2),
+            reading: Reading::Barcode { aim: None, text },
+            rssi_dbm: rssi,
+        });
+        let bytes = encode(seq, event, wall_us, Tick(at), &body).unwrap();
+        prop_assert_eq!(total_len(&bytes).unwrap(), bytes.len());
+        let expected = Record { seq, at: Tick(at), wall_us, event_seq: event, body };
+        prop_assert_eq!(decode(&bytes).unwrap(), expected);
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode(&bad).is_err(), "bit {}", bit);
+        }
+    }
+}
