@@ -46,5 +46,6 @@ pub mod identify;
 pub mod journal;
 pub mod line;
 pub mod site;
+pub mod uplink;
 pub mod watch;
 pub mod wire;

@@ -1,0 +1,444 @@
+//! What comes down: order messages, taken over a session the broker keeps, released after durability.
+//!
+//! The story of one message:
+//! 1. The broker delivers it under QoS 1 and keeps it until it is released by PUBACK. This client has a fixed
+//!    id and a persistent session, so what is published while it is away waits at the broker.
+//! 2. It is read and split into parts ([`super::orders`]); what is not well-formed is refused right away.
+//! 3. The parts are offered to the core, one message after the other. The core's channel may be full: the
+//!    part is held and offered again.
+//! 4. The core applies them, the journal makes them durable, and the daemon says so ([`OrdersDurable`]).
+//! 5. The answer goes out on `acks`, and when the broker has acknowledged *that*, the message is released.
+//!
+//! A connection may be lost at any step: the broker delivers the message again, under a new packet id. While
+//! steps 3 and 4 are still running for it, the repetition only renews the packet id; later it runs through
+//! all steps again, which changes nothing, since an order of a known revision changes nothing.
+//!
+//! `holds`, `plans` and `ask` come with other issues: they are further topics of this same client, told apart
+//! in `take_publish`.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::time::Duration;
+
+use rumqttc::mqttbytes::Error as PacketError;
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, Outgoing, Packet, Publish, QoS, StateError, SubscribeReasonCode,
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::broker::{self, Lost, Topics};
+use super::orders::{self, Ack, MessageError, Refusal};
+use super::publisher::{is_stopped, stopped};
+use super::status::{DownstreamStatus, UplinkStatus};
+use crate::line::event::OrderBatch;
+use crate::site::UplinkSettings;
+use crate::watch::{Board, Ne107};
+
+/// Name on the board; its alarm is `uplink-down-offline`.
+const DEVICE: &str = "uplink-down";
+const REMEDY: &str = "Check that the broker lets this client subscribe to its orders topic.";
+/// Messages between offer and durability at once.
+const IN_PROCESS: usize = 8;
+/// Messages that may wait for a place. A broker may deliver far more before it wants a PUBACK (mosquitto 2.0.11
+/// was seen to after a reconnect). What does not fit is left alone, unreleased; when all before it is answered,
+/// the connection is rebuilt, once, and the broker delivers the rest again.
+const WAITING: usize = 256;
+/// Bytes that may wait: as many of the largest messages as mosquitto delivers at once, several times over.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Answers on their way before another message is taken, so that they never overflow the request channel.
+const ANSWERS: usize = 64;
+/// Largest packet taken at all: far above the contract's limit, so that a message that is too large can be
+/// answered instead of breaking the connection again and again.
+const INCOMING_LIMIT: usize = 16 * 1024 * 1024;
+/// Packet ids for answers, and places in the request channel for answers, releases and the subscription.
+const INFLIGHT: u16 = 1024;
+/// Pause before a part is offered again to a full channel.
+const OFFER_AGAIN: Duration = Duration::from_millis(5);
+/// A message that is not durable after this is given up and delivered again by the broker.
+const DURABLE_WITHIN: Duration = Duration::from_secs(60);
+/// How often time-outs are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Failed attempts in a row, while the publisher is connected, after which someone must look.
+const ALARM_AFTER: u32 = 3;
+
+/// Hands a part to the core; gives it back where the channel is full.
+pub type Offer = Box<dyn FnMut(OrderBatch) -> Result<(), OrderBatch> + Send>;
+
+/// All parts of an order message are durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrdersDurable {
+    /// `id` of the message.
+    pub message: String,
+    /// Orders taken, or known already.
+    pub accepted: u64,
+    /// Orders the core refused: number and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// The task's state across connections.
+pub struct Downstream {
+    settings: UplinkSettings,
+    topics: Topics,
+    offer: Offer,
+    durable: mpsc::Receiver<OrdersDurable>,
+    board: Board,
+    uplink: watch::Receiver<UplinkStatus>,
+    status: watch::Sender<DownstreamStatus>,
+    stop: watch::Receiver<bool>,
+    /// Messages in steps 3 and 4, by id.
+    in_process: HashMap<String, InProcess>,
+    /// Parts not yet taken by the core, in order.
+    offering: VecDeque<OrderBatch>,
+    /// A packet larger than anything allowed stands at the head of the session: drop the session once. The
+    /// contract lets the sender repeat what it has no answer to.
+    drop_session: bool,
+    attempt: u32,
+}
+
+/// A message on its way to durability.
+struct InProcess {
+    digest: [u8; 32],
+    refused: Vec<Refusal>,
+    /// Its delivery on the present connection, if there is one.
+    delivery: Option<Publish>,
+    since: Instant,
+}
+
+/// State of one connection.
+struct Link {
+    client: AsyncClient,
+    /// Delivered and waiting for a place in process.
+    waiting: VecDeque<Publish>,
+    waiting_bytes: usize,
+    /// Delivered and not kept.
+    left_out: u64,
+    /// Every delivery kept and not yet released, in order, and whether it is done with.
+    deliveries: VecDeque<(Publish, bool)>,
+    /// Releases handed to the client and not yet sent.
+    releasing: u64,
+    /// Answers handed to the client: packet id once it left, and the delivery that its PUBACK releases.
+    answers: VecDeque<(Option<u16>, Option<Publish>)>,
+    heard: Instant,
+    subscribed: bool,
+}
+
+impl Downstream {
+    /// The client; nothing happens before [`Downstream::run`]. `offer` reaches the core, `durable` comes from the
+    /// daemon, `uplink` is the publisher's status, `stop` becoming true ends it.
+    pub fn new(
+        settings: UplinkSettings,
+        topics: Topics,
+        offer: Offer,
+        durable: mpsc::Receiver<OrdersDurable>,
+        board: Board,
+        uplink: watch::Receiver<UplinkStatus>,
+        stop: watch::Receiver<bool>,
+    ) -> (Downstream, watch::Receiver<DownstreamStatus>) {
+        let (status, watched) = watch::channel(DownstreamStatus::default());
+        let downstream = Downstream {
+            settings,
+            topics,
+            offer,
+            durable,
+            board,
+            uplink,
+            status,
+            stop,
+            in_process: HashMap::new(),
+            offering: VecDeque::new(),
+            drop_session: false,
+            attempt: 0,
+        };
+        (downstream, watched)
+    }
+
+    /// Takes messages until `stop`, through every failure of the broker.
+    pub async fn run(mut self) {
+        self.board.device(DEVICE, Ne107::Check, "connecting", REMEDY);
+        while !is_stopped(&self.stop) {
+            let Err(why) = self.connection().await else { break };
+            // Deliveries of the old connection cannot be released on a new one.
+            self.in_process.values_mut().for_each(|message| message.delivery = None);
+            self.status.send_modify(|status| {
+                status.connected = false;
+                status.reconnects += 1;
+                status.last_error = Some(why.to_string());
+            });
+            if is_oversized(&why) {
+                self.board.fault(DEVICE, "oversized_packet", &why);
+                self.drop_session = true;
+            }
+            self.board.fault(DEVICE, "connection_lost", &why);
+            // Where the publisher is away too its alarm says so; this one is for what concerns only this client.
+            let alone = self.attempt >= ALARM_AFTER && self.uplink.borrow().connected;
+            let state = if alone { Ne107::Failure } else { Ne107::Check };
+            self.board.device(DEVICE, state, &why.to_string(), REMEDY);
+            let pause = tokio::time::sleep(broker::pause(self.attempt));
+            self.attempt = self.attempt.saturating_add(1);
+            tokio::select! {
+                () = pause => {}
+                () = stopped(&mut self.stop) => {}
+            }
+        }
+        self.status.send_modify(|status| status.connected = false);
+        tracing::info!("downstream stopped");
+    }
+
+    /// One connection; `Ok` means shutdown.
+    async fn connection(&mut self) -> Result<(), Lost> {
+        let options = broker::Options {
+            client_id: format!("{}-down", self.settings.client_id),
+            clean_session: self.drop_session,
+            manual_acks: true,
+            incoming_limit: INCOMING_LIMIT.max(self.settings.packet_limit),
+            inflight: INFLIGHT,
+            last_will: None,
+        };
+        let (client, mut events) = broker::open(&self.settings, options).await?;
+        let mut link = Link {
+            client,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            left_out: 0,
+            deliveries: VecDeque::new(),
+            releasing: 0,
+            answers: VecDeque::new(),
+            heard: Instant::now(),
+            subscribed: false,
+        };
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = {
+                let mut poll = pin!(events.poll());
+                loop {
+                    // A part for the core is offered again while one is held.
+                    let again = async {
+                        if self.offering.is_empty() {
+                            std::future::pending::<()>().await;
+                        }
+                        tokio::time::sleep(OFFER_AGAIN).await;
+                    };
+                    tokio::select! {
+                        event = &mut poll => break event?,
+                        Some(durable) = self.durable.recv() => self.answer_durable(durable, &mut link),
+                        () = again => {}
+                        _ = look.tick() => self.look(&link)?,
+                        () = stopped(&mut self.stop) => return Ok(()),
+                    }
+                    self.work(&mut link)?;
+                }
+            };
+            self.take(event, &mut link)?;
+            self.work(&mut link)?;
+        }
+    }
+
+    fn take(&mut self, event: Event, link: &mut Link) -> Result<(), Lost> {
+        match event {
+            Event::Incoming(packet) => {
+                link.heard = Instant::now();
+                match packet {
+                    Packet::ConnAck(_) if self.drop_session => {
+                        // The session is gone; the next connection begins a lasting one.
+                        self.drop_session = false;
+                        return Err(Lost::Closed);
+                    }
+                    Packet::ConnAck(_) => {
+                        // Subscribed each time: the broker may have lost the session.
+                        link.client
+                            .try_subscribe(self.topics.orders(), QoS::AtLeastOnce)
+                            .map_err(|_| Lost::Closed)?;
+                    }
+                    Packet::SubAck(ack) => {
+                        if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
+                            return Err(Lost::SubscriptionRefused(self.topics.orders()));
+                        }
+                        tracing::info!(topic = %self.topics.orders(), "subscribed");
+                        link.subscribed = true;
+                        self.attempt = 0;
+                        self.board.device(DEVICE, Ne107::Good, "subscribed", REMEDY);
+                        self.status.send_modify(|status| status.connected = true);
+                    }
+                    Packet::Publish(publish) => return self.take_publish(publish, link),
+                    Packet::PubAck(ack) => {
+                        let at = link.answers.iter().position(|(packet, _)| *packet == Some(ack.pkid));
+                        if let Some((_, delivery)) = at.and_then(|at| link.answers.remove(at)) {
+                            self.release(delivery, link)?;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Event::Outgoing(Outgoing::Publish(packet)) => {
+                if let Some((id, _)) = link.answers.iter_mut().find(|(id, _)| id.is_none()) {
+                    *id = Some(packet);
+                }
+            }
+            Event::Outgoing(Outgoing::PubAck(_)) => {
+                link.releasing = link.releasing.saturating_sub(1);
+                self.status.send_modify(|status| status.answered += 1);
+            }
+            Event::Outgoing(Outgoing::AwaitAck(packet)) => return Err(Lost::Collision(packet)),
+            Event::Outgoing(_) => {}
+        }
+        Ok(())
+    }
+
+    fn take_publish(&mut self, publish: Publish, link: &mut Link) -> Result<(), Lost> {
+        if publish.topic != self.topics.orders() {
+            // Left over from another version's subscription.
+            self.board.fault(DEVICE, "unexpected_topic", &publish.topic);
+            link.deliveries.push_back((publish.clone(), false));
+            return self.release(Some(publish), link);
+        }
+        self.status.send_modify(|status| status.messages += 1);
+        // Once one is left out, all after it are, so that the order of delivery stays.
+        let full = link.waiting.len() >= WAITING
+            || link.waiting_bytes + publish.payload.len() > WAITING_BYTES
+            || link.left_out > 0;
+        if full {
+            link.left_out += 1;
+            return Ok(());
+        }
+        link.waiting_bytes += publish.payload.len();
+        link.deliveries.push_back((publish.clone(), false));
+        link.waiting.push_back(publish);
+        Ok(())
+    }
+
+    /// Takes waiting messages while there is room, and offers parts while the core takes them.
+    fn work(&mut self, link: &mut Link) -> Result<(), Lost> {
+        while self.in_process.len() < IN_PROCESS
+            && link.answers.len() < ANSWERS
+            && let Some(publish) = link.waiting.pop_front()
+        {
+            link.waiting_bytes -= publish.payload.len();
+            self.begin(publish, link)?;
+        }
+        while let Some(part) = self.offering.pop_front() {
+            if let Err(part) = (self.offer)(part) {
+                self.offering.push_front(part);
+                break;
+            }
+        }
+        let idle = link.waiting.is_empty() && link.answers.is_empty() && link.releasing == 0;
+        if link.left_out > 0 && idle && self.in_process.is_empty() {
+            return Err(Lost::Overrun);
+        }
+        let in_process = (self.in_process.len() + link.waiting.len()) as u64;
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.in_process, in_process) != in_process);
+        Ok(())
+    }
+
+    /// Steps 2 and 3 of a message.
+    fn begin(&mut self, publish: Publish, link: &mut Link) -> Result<(), Lost> {
+        let message = match orders::read(&publish.payload) {
+            Ok(message) => message,
+            Err(why) => return self.refuse(publish, &why, link),
+        };
+        let digest: [u8; 32] = Sha256::digest(&publish.payload).into();
+        if let Some(running) = self.in_process.get_mut(&message.id) {
+            if running.digest != digest {
+                return self.refuse(publish, &MessageError::IdInUse, link);
+            }
+            // The same once more: after a reconnect it brings the packet id to release it by. Sent twice by
+            // upstream, the older delivery is answered by the same answer and released here.
+            let older = running.delivery.replace(publish);
+            return match older {
+                Some(older) => self.release(Some(older), link),
+                None => Ok(()),
+            };
+        }
+        for refusal in &message.refused {
+            tracing::debug!(message = %message.id, order = ?refusal.order, why = %refusal.reason, "order refused");
+        }
+        if message.parts.is_empty() {
+            return self.answer(Ack::taken(message.id, 0, message.refused), Some(publish), link);
+        }
+        self.offering.extend(message.parts);
+        self.in_process.insert(
+            message.id,
+            InProcess { digest, refused: message.refused, delivery: Some(publish), since: Instant::now() },
+        );
+        Ok(())
+    }
+
+    fn refuse(&mut self, publish: Publish, why: &MessageError, link: &mut Link) -> Result<(), Lost> {
+        self.board.fault(DEVICE, "malformed_message", why);
+        self.status.send_modify(|status| status.refused_messages += 1);
+        let ack = Ack::refused(&publish.payload, why);
+        self.answer(ack, Some(publish), link)
+    }
+
+    /// Step 5 of a message that is durable now.
+    fn answer_durable(&mut self, durable: OrdersDurable, link: &mut Link) {
+        let Some(running) = self.in_process.remove(&durable.message) else {
+            // Given up meanwhile, or recorded before a restart; the broker delivers it again.
+            tracing::debug!(message = %durable.message, "durable, but nobody waits for it");
+            return;
+        };
+        let mut refused = running.refused;
+        refused.extend(
+            durable.refused.into_iter().map(|(order, reason)| Refusal { order: Some(order), reason }),
+        );
+        let ack = Ack::taken(durable.message, durable.accepted, refused);
+        if let Err(why) = self.answer(ack, running.delivery, link) {
+            // Not answered and not released, so the broker delivers it again.
+            self.board.fault(DEVICE, "answer", &why);
+        }
+    }
+
+    fn answer(&mut self, ack: Ack, delivery: Option<Publish>, link: &mut Link) -> Result<(), Lost> {
+        self.status.send_modify(|status| {
+            status.accepted += ack.accepted;
+            status.refused += ack.refused_count;
+        });
+        link.client
+            .try_publish(self.topics.acks(), QoS::AtLeastOnce, false, ack.bytes())
+            .map_err(|_| Lost::Overrun)?;
+        link.answers.push_back((None, delivery));
+        Ok(())
+    }
+
+    fn release(&mut self, delivery: Option<Publish>, link: &mut Link) -> Result<(), Lost> {
+        let Some(delivery) = delivery else { return Ok(()) };
+        // PUBACKs go out in the order of the deliveries (MQTT 3.1.1, 4.6.0-2); the embedded broker insists.
+        if let Some((_, done)) = link.deliveries.iter_mut().find(|(kept, _)| kept.pkid == delivery.pkid) {
+            *done = true;
+        }
+        while link.deliveries.front().is_some_and(|(_, done)| *done) {
+            let Some((first, _)) = link.deliveries.pop_front() else { break };
+            link.client.try_ack(&first).map_err(|_| Lost::Overrun)?;
+            link.releasing += 1;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, link: &Link) -> Result<(), Lost> {
+        let silence = broker::idle_silence(&self.settings);
+        if link.heard.elapsed() > silence {
+            return Err(Lost::Silence(silence.as_millis()));
+        }
+        let stuck = |message: &InProcess| message.since.elapsed() > DURABLE_WITHIN;
+        if self.in_process.values().any(stuck) {
+            let given_up: Vec<String> =
+                self.in_process.extract_if(|_, message| stuck(message)).map(|(id, _)| id).collect();
+            self.offering.retain(|part| !given_up.contains(&part.message));
+            return Err(Lost::Stuck(DURABLE_WITHIN.as_secs()));
+        }
+        Ok(())
+    }
+}
+
+/// A packet came that is larger than [`INCOMING_LIMIT`].
+fn is_oversized(why: &Lost) -> bool {
+    let Lost::Connection(why) = why else { return false };
+    matches!(
+        **why,
+        ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_)))
+    )
+}

@@ -1,0 +1,53 @@
+//! What the uplink shows of itself, for `status`, the page and `health`.
+
+use serde::{Deserialize, Serialize};
+
+/// The publisher as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// The broker has answered and is being heard.
+    pub connected: bool,
+    /// `host:port`.
+    pub broker: String,
+    /// Store epoch that is being published; 0 until the store is open.
+    pub epoch: u64,
+    /// Every event up to here is acknowledged by the broker.
+    pub cursor: u64,
+    /// Newest durable event.
+    pub newest: u64,
+    /// Events durable and not yet acknowledged.
+    pub backlog: u64,
+    /// Published and not yet acknowledged, the places of a gap included.
+    pub in_flight: u64,
+    /// Acknowledged by the broker since this start.
+    pub published: u64,
+    /// Events the journal no longer had when their turn came.
+    pub missing: u64,
+    /// Connections lost or failed since this start.
+    pub reconnects: u64,
+    /// Why the connection was last rebuilt.
+    pub last_error: Option<String>,
+}
+
+/// The client for what comes down, as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownstreamStatus {
+    /// Subscribed.
+    pub connected: bool,
+    /// Order messages taken from the broker, repetitions included.
+    pub messages: u64,
+    /// Order messages answered on `acks` and released.
+    pub answered: u64,
+    /// Order messages refused whole.
+    pub refused_messages: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Orders refused.
+    pub refused: u64,
+    /// Order messages between arrival and release.
+    pub in_process: u64,
+    /// Connections lost or failed since this start.
+    pub reconnects: u64,
+    /// Why the connection was last rebuilt.
+    pub last_error: Option<String>,
+}

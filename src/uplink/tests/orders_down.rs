@@ -1,0 +1,258 @@
+//! Orders and events over real brokers, with cables pulled and brokers restarted.
+
+use std::collections::BTreeSet;
+
+use rumqttc::QoS;
+use serde_json::json;
+
+use super::journal::FakeJournal;
+use super::outbox::by_seq;
+use super::real::{Cable, Cloud, Mosquitto, embedded};
+use super::{listen, publish, settings, topics};
+use crate::site::UplinkSettings;
+use crate::uplink::health::Health;
+use crate::uplink::orders::Ack;
+
+fn message(id: &str, orders: usize) -> Vec<u8> {
+    let orders: Vec<_> = (0..orders)
+        .map(|n| json!({"order": format!("{id}-{n}"), "revision": 1, "codes": [format!("C{n}")], "destination": "TH"}))
+        .collect();
+    json!({"id": id, "orders": orders}).to_string().into_bytes()
+}
+
+fn acks(heard: &[Vec<u8>]) -> Vec<Ack> {
+    heard.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect()
+}
+
+fn answered(heard: &[Vec<u8>]) -> BTreeSet<String> {
+    acks(heard).into_iter().filter_map(|ack| ack.id).collect()
+}
+
+async fn send(cloud: &Cloud, payload: Vec<u8>) {
+    cloud.client.publish(topics().orders(), QoS::AtLeastOnce, false, payload).await.unwrap();
+}
+
+/// Orders: answered after durability, kept while the line is away, delivered again if the line goes away
+/// before they are durable, refused with why.
+async fn orders_come_down(port: u16) {
+    let mut cable = Cable::to(port).await;
+    let mut cloud = Cloud::listening(port, "cloud-orders", topics().acks()).await;
+    let mut down = listen(settings(cable.port));
+    down.until("it subscribes", |status| status.connected).await;
+
+    // Larger than the channel to the core: parts are held and offered again; answered once, when durable.
+    send(&cloud, message("m-1", 700)).await;
+    let first = down.part().await;
+    assert_eq!((first.message.as_str(), first.last, first.orders.len()), ("m-1", false, 64));
+    assert_eq!(down.apply_until("m-1").await, ["m-1"]);
+    let heard = cloud.until("m-1 is answered", |heard| heard.len() == 1).await;
+    assert_eq!(acks(&heard)[0], Ack::taken("m-1".to_owned(), 700 - 64, Vec::new()));
+
+    // Published while the cable is pulled: the broker keeps them.
+    cable.pull().await;
+    down.until("the loss is noticed", |status| !status.connected).await;
+    for n in 2..=6 {
+        send(&cloud, message(&format!("m-{n}"), 2)).await;
+    }
+    cable.plug().await;
+    let mut applied = down.apply_until("m-6").await;
+    applied.retain(|id| id != "m-1");
+    assert_eq!(applied, ["m-2", "m-3", "m-4", "m-5", "m-6"], "in the order of publishing");
+    cloud.until("all are answered", |heard| answered(heard).len() == 6).await;
+
+    // The cable is pulled between the offer and durability: delivered again, and answered.
+    let before = down.status.borrow().messages;
+    send(&cloud, message("m-7", 1)).await;
+    assert_eq!(down.part().await.message, "m-7");
+    cable.pull().await;
+    down.until("the loss is noticed", |status| !status.connected).await;
+    cable.plug().await;
+    down.until("it is delivered again", |status| status.connected && status.messages >= before + 2).await;
+    let durable = super::OrdersDurable {
+        message: "m-7".to_owned(),
+        accepted: 0,
+        refused: vec![("m-7-0".to_owned(), "an older revision".to_owned())],
+    };
+    down.durable.send(durable).await.unwrap();
+    let heard = cloud.until("m-7 is answered", |heard| answered(heard).contains("m-7")).await;
+    let all = acks(&heard);
+    let ack = all.iter().find(|ack| ack.id.as_deref() == Some("m-7")).unwrap();
+    assert_eq!((ack.accepted, ack.refused_count), (0, 1));
+    assert_eq!(ack.refused[0].order.as_deref(), Some("m-7-0"));
+    assert_eq!(ack.refused[0].reason, "an older revision");
+
+    // What cannot be taken is answered and released, and what comes after it is not held up.
+    send(&cloud, b"{\"id\": \"m-8\", \"orders\": [".to_vec()).await;
+    send(&cloud, b"\xff\xfe".to_vec()).await;
+    send(&cloud, json!({"id": "m-9", "orders": [{"order": "A", "revision": "x"}]}).to_string().into_bytes())
+        .await;
+    send(&cloud, vec![b'['; 600 * 1024]).await;
+    send(&cloud, message("m-10", 1)).await;
+    assert_eq!(down.apply_until("m-10").await.last().unwrap(), "m-10");
+    let heard = cloud.until("m-10 is answered", |heard| answered(heard).contains("m-10")).await;
+    let all = acks(&heard);
+    let of = |id: &str| all.iter().find(|ack| ack.id.as_deref() == Some(id)).unwrap();
+    assert!(of("m-8").error.as_ref().unwrap().contains("is JSON"));
+    assert_eq!((of("m-9").error.as_ref(), of("m-9").refused_count), (None, 1));
+    let nameless: Vec<_> = all.iter().filter(|ack| ack.id.is_none()).collect();
+    assert_eq!(nameless.len(), 2);
+    assert!(nameless.iter().all(|ack| ack.error.is_some() && ack.digest.is_some()));
+    down.until("all are released", |status| status.answered >= 11 && status.in_process == 0).await;
+    down.end().await;
+}
+
+/// A night's messages, good and bad, arrive at once when the line comes back.
+async fn a_night_of_orders(port: u16, each: usize) {
+    let mut cable = Cable::to(port).await;
+    let mut cloud = Cloud::listening(port, "cloud-night", topics().acks()).await;
+    let mut down = listen(settings(cable.port));
+    down.until("it subscribes", |status| status.connected).await;
+    cable.pull().await;
+    down.until("the loss is noticed", |status| !status.connected).await;
+    for n in 0..each {
+        send(&cloud, message(&format!("good-{n}"), 1)).await;
+        send(&cloud, format!("{{\"id\": \"bad-{n}\", ").into_bytes()).await;
+    }
+    cable.plug().await;
+    // A release may be cut off by the rebuilding between two portions; then a message is applied twice.
+    let mut applied = down.apply_until(&format!("good-{}", each - 1)).await;
+    let mut seen = BTreeSet::new();
+    applied.retain(|id| seen.insert(id.clone()));
+    assert_eq!(applied, (0..each).map(|n| format!("good-{n}")).collect::<Vec<_>>());
+    let heard = cloud.until("all are answered", |heard| answered(heard).len() == 2 * each).await;
+    assert!(acks(&heard).iter().filter(|ack| ack.error.is_some()).count() >= each);
+    assert!(down.status.borrow().reconnects <= 6, "{:?}", *down.status.borrow());
+    down.end().await;
+}
+
+/// Events arrive, all of them, through a cable that is pulled three times; the last will says so.
+async fn events_go_up(port: u16) {
+    const EVENTS: u64 = 20_000;
+    let mut cable = Cable::to(port).await;
+    let mut cloud = Cloud::listening(port, "cloud-events", topics().events()).await;
+    let mut watcher = Cloud::listening(port, "cloud-health", topics().health()).await;
+    let journal = FakeJournal::new(1, EVENTS);
+    let mut running = publish(settings(cable.port), &journal);
+    for pull in 1..=3 {
+        cloud.until("a quarter", |heard| heard.len() as u64 >= pull * EVENTS / 4).await;
+        cable.pull().await;
+        running.until("the loss is noticed", |status| !status.connected).await;
+        cable.plug().await;
+    }
+    running.until("all is acknowledged", |status| status.backlog == 0).await;
+    let mut newest = 0;
+    let mut seen = 0;
+    let heard = cloud
+        .until("the newest", |heard| {
+            newest = by_seq(heard[seen..].iter().cloned()).0.last_key_value().map_or(newest, |last| *last.0);
+            seen = heard.len();
+            newest == EVENTS
+        })
+        .await;
+    let (events, _) = by_seq(heard);
+    assert!(events.keys().copied().eq(1..=EVENTS), "a gap");
+
+    let states = |heard: &[Vec<u8>]| -> Vec<String> {
+        heard.iter().map(|bytes| serde_json::from_slice::<Health>(bytes).unwrap().state).collect()
+    };
+    watcher.until("the last will came", |heard| states(heard).contains(&"offline".to_owned())).await;
+    // The line is there when it is there: whoever comes later is told so by the retained message.
+    watcher
+        .until("and it came back", |heard| states(heard).last().is_some_and(|last| last == "running"))
+        .await;
+    let mut late = Cloud::listening(port, "cloud-late", topics().health()).await;
+    let heard = late.until("health is retained", |heard| !heard.is_empty()).await;
+    assert_eq!(states(&heard), ["running"]);
+    // Gone without a word: whoever comes now is told that too.
+    cable.pull().await;
+    let offline = |heard: &[Vec<u8>]| states(heard).last().is_some_and(|last| last == "offline");
+    late.until("the last will came", offline).await;
+    let mut later = Cloud::listening(port, "cloud-later", topics().health()).await;
+    later.until("the last will is retained", offline).await;
+    cable.plug().await;
+    let running_again = |heard: &[Vec<u8>]| states(heard).last().is_some_and(|last| last == "running");
+    late.until("back once more", running_again).await;
+    running.end().await;
+    late.until("goodbye", offline).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_go_up_over_the_embedded_broker() {
+    events_go_up(embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_come_down_over_the_embedded_broker() {
+    orders_come_down(embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_night_of_orders_over_the_embedded_broker() {
+    // With a hundred unreleased deliveries the embedded broker (rumqttd 0.20) stops acknowledging what it is
+    // sent, pings included; mosquitto does not.
+    a_night_of_orders(embedded().await, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_night_of_orders_over_mosquitto() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    a_night_of_orders(broker.port, 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_go_up_over_mosquitto() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    events_go_up(broker.port).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_come_down_over_mosquitto() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    orders_come_down(broker.port).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_thousand_events_survive_three_mosquitto_restarts() {
+    const EVENTS: u64 = 20_000;
+    let Some(mut broker) = Mosquitto::start().await else { return };
+    let mut cloud = Cloud::listening(broker.port, "cloud", topics().events()).await;
+    let journal = FakeJournal::new(1, EVENTS);
+    // A health message a second or so keeps other traffic between the events.
+    let mut running = publish(UplinkSettings { health_ms: 1_000, ..settings(broker.port) }, &journal);
+    for restart in 1..=3 {
+        cloud.until("a quarter", |heard| heard.len() as u64 >= restart * EVENTS / 4).await;
+        broker.end();
+        running.until("the loss is noticed", |status| !status.connected).await;
+        broker.revive().await;
+    }
+    running.until("all is acknowledged", |status| status.backlog == 0).await;
+    let heard = cloud
+        .until("the newest", |heard| {
+            heard.last().is_some_and(|last| by_seq([last.clone()]).0.contains_key(&EVENTS))
+        })
+        .await;
+    let (events, _) = by_seq(heard);
+    let missing: Vec<u64> = (1..=EVENTS).filter(|seq| !events.contains_key(seq)).collect();
+    assert!(missing.is_empty(), "{} missing: {:?} …", missing.len(), &missing[..missing.len().min(10)]);
+    assert!(running.alarms().is_empty());
+    running.end().await;
+}
+
+/// A packet larger than anything allowed would break every connection it is delivered on: the session is
+/// dropped once, and the sender, which has no answer, repeats what the contract allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monstrous_packet_does_not_block_what_follows() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let mut cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
+    let mut down = listen(settings(broker.port));
+    down.until("it subscribes", |status| status.connected).await;
+    send(&cloud, vec![b' '; 17 << 20]).await;
+    down.until("the packet breaks a connection", |status| status.reconnects >= 1).await;
+    assert!(down.status.borrow().last_error.is_some());
+    // The second loss is the session being dropped; then it lasts again.
+    down.until("the session is new", |status| status.reconnects >= 2 && status.connected).await;
+    send(&cloud, message("m-1", 1)).await;
+    assert_eq!(down.apply_until("m-1").await, ["m-1"]);
+    cloud.until("m-1 is answered", |heard| answered(heard).contains("m-1")).await;
+    down.end().await;
+}

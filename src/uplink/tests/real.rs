@@ -1,0 +1,232 @@
+//! The same promises over real brokers: the embedded one always, mosquitto where it is installed.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::PATIENCE;
+
+/// A port nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something listens.
+pub async fn listening(port: u16) {
+    let up = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, up).await.expect("the broker listens");
+}
+
+/// The broker of `cargo demo`, in this process. It cannot be stopped; it ends with the test.
+pub async fn embedded() -> u16 {
+    let port = free_port();
+    let server = rumqttd::ServerSettings {
+        name: "test".to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        tls: None,
+        next_connection_delay_ms: 1,
+        connections: rumqttd::ConnectionSettings {
+            connection_timeout_ms: 5_000,
+            max_payload_size: 1 << 20,
+            max_inflight_count: 100,
+            auth: None,
+            external_auth: None,
+            dynamic_filters: true,
+        },
+    };
+    let config = rumqttd::Config {
+        id: 0,
+        router: rumqttd::RouterConfig {
+            max_connections: 100,
+            max_outgoing_packet_count: 200,
+            max_segment_size: 100 << 20,
+            max_segment_count: 10,
+            ..rumqttd::RouterConfig::default()
+        },
+        v4: Some([("1".to_owned(), server)].into()),
+        ..rumqttd::Config::default()
+    };
+    std::thread::spawn(move || rumqttd::Broker::new(config).start().map_err(Box::new));
+    listening(port).await;
+    port
+}
+
+/// A mosquitto of our own with a persistent store, ended by its process id.
+pub struct Mosquitto {
+    pub port: u16,
+    directory: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Mosquitto {
+    /// `None` where it is not installed and need not be.
+    pub async fn start() -> Option<Mosquitto> {
+        let program = program();
+        if program.is_none() {
+            assert!(
+                std::env::var_os("SORTD_TEST_ALL").is_none(),
+                "SORTD_TEST_ALL is set, but there is no mosquitto"
+            );
+            println!("skipped: mosquitto is not installed");
+        }
+        program.as_ref()?;
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut broker = Mosquitto { port, directory, child: None };
+        // Started by root it would become another user, who may not write here; otherwise `user` means nothing.
+        let configuration = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+             max_queued_messages 0\nmax_inflight_messages 20\nuser root\n",
+            broker.directory.path().display()
+        );
+        std::fs::write(broker.directory.path().join("mosquitto.conf"), configuration).unwrap();
+        broker.revive().await;
+        Some(broker)
+    }
+
+    pub async fn revive(&mut self) {
+        let child = Command::new(program().unwrap())
+            .arg("-c")
+            .arg(self.directory.path().join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        listening(self.port).await;
+    }
+
+    /// SIGTERM, so that it saves what it acknowledged; a broker that loses that on kill -9 is not tested here.
+    pub fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let id = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn program() -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian installs it where only root's path looks.
+    std::env::split_paths(&path)
+        .chain([std::path::PathBuf::from("/usr/sbin")])
+        .map(|directory| directory.join("mosquitto"))
+        .find(|file| file.is_file())
+}
+
+/// A cable between a client and the broker that can be pulled.
+pub struct Cable {
+    pub port: u16,
+    broker: u16,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Cable {
+    pub async fn to(broker: u16) -> Cable {
+        let mut cable = Cable { port: 0, broker, task: None };
+        cable.plug().await;
+        cable
+    }
+
+    pub async fn plug(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.port = listener.local_addr().unwrap().port();
+        let broker = self.broker;
+        self.task = Some(tokio::spawn(async move {
+            let mut wires = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                wires.spawn(async move {
+                    if let Ok(mut far) = TcpStream::connect(("127.0.0.1", broker)).await {
+                        // Ends with either side; which one does not matter.
+                        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    }
+                });
+            }
+        }));
+    }
+
+    pub async fn pull(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            assert!(task.await.is_err());
+        }
+    }
+}
+
+/// Upstream: a client with a session of its own that keeps what it hears.
+pub struct Cloud {
+    pub client: AsyncClient,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
+    count: watch::Receiver<u64>,
+    subscribed: mpsc::Receiver<()>,
+    task: JoinHandle<()>,
+}
+
+impl Cloud {
+    pub async fn listening(port: u16, id: &str, topic: String) -> Cloud {
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_clean_session(false).set_max_packet_size(1 << 20, 32 << 20).set_inflight(1_000);
+        let (client, mut events) = AsyncClient::new(options, 1_000);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (counted, count) = watch::channel(0);
+        let (ready, subscribed) = mpsc::channel(100);
+        let (own, kept) = (client.clone(), Arc::clone(&heard));
+        let task = tokio::spawn(async move {
+            loop {
+                match events.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                        own.try_subscribe(&topic, QoS::AtLeastOnce).unwrap();
+                    }
+                    Ok(Event::Incoming(Packet::SubAck(_))) => ready.try_send(()).unwrap(),
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        kept.lock().unwrap().push(publish.payload.to_vec());
+                        counted.send_modify(|count| *count += 1);
+                    }
+                    Ok(_) => {}
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        });
+        let mut cloud = Cloud { client, heard, count, subscribed, task };
+        cloud.subscribed().await;
+        cloud
+    }
+
+    pub async fn subscribed(&mut self) {
+        let subscribed = tokio::time::timeout(PATIENCE, self.subscribed.recv()).await;
+        assert!(matches!(subscribed, Ok(Some(()))), "the cloud subscribes");
+    }
+
+    /// Waits until what was heard satisfies.
+    pub async fn until(&mut self, what: &str, mut wanted: impl FnMut(&[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
+        let heard = Arc::clone(&self.heard);
+        let reached = self.count.wait_for(|_| wanted(&heard.lock().unwrap()));
+        let reached = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+        let heard = self.heard.lock().unwrap().clone();
+        assert!(reached, "{what}: {} heard", heard.len());
+        heard
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
