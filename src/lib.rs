@@ -41,10 +41,13 @@
 //! 6. Every pass ends once, with one reason; inducted = sorted + exception + lost + in flight.
 //! 7. Never guess: an ambiguous identity or position is an exception, a late decision too.
 
+pub mod commands;
+pub mod daemon;
 pub mod device;
 pub mod identify;
 pub mod journal;
 pub mod line;
+pub mod panel;
 pub mod site;
 pub mod uplink;
 pub mod watch;

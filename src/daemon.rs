@@ -1,0 +1,358 @@
+//! Starts and joins the threads and tasks; the order in which they end.
+//!
+//! # Start
+//!
+//! 1. The configuration is checked; an error ends here.
+//! 2. The in-flight log is read (milliseconds). If it is whole, the line goes on with it at once and the
+//!    store opens behind it; otherwise the store is waited for.
+//! 3. The line's thread, the device tasks, the uplink and the panel start. The PLC's command table and its
+//!    unacknowledged events come in with the attach.
+//! 4. The register of active orders comes back, in parts, between events.
+//! 5. READY once the store is open and the socket stands.
+//!
+//! # End
+//!
+//! Parcels are no longer asked for; the request reaches the PLC; the devices close; the line's thread hands
+//! over its last entries and a snapshot; the journal makes them durable; the uplink says *offline*.
+
+mod acknowledge;
+mod line_thread;
+mod log;
+mod recovery;
+mod shown;
+mod supervise;
+mod upstream;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use self::acknowledge::Acknowledge;
+use self::line_thread::{Control, Ends, LineThread, ORDERS_A_TURN};
+use self::recovery::TakenUp;
+use self::shown::Shown;
+use self::supervise::Supervisor;
+use self::upstream::Upstream;
+use crate::device::sink::EventSink;
+use crate::device::{gate, scanner, sorter};
+use crate::journal::{Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError};
+use crate::line::event::{Command, Event, Started};
+use crate::line::status::LineStatus;
+use crate::panel;
+use crate::site::{Finding, Site};
+use crate::uplink::Topics;
+use crate::uplink::downstream::Downstream;
+use crate::uplink::health::LineBrief;
+use crate::uplink::publisher::Publisher;
+use crate::uplink::status::{DownstreamStatus, UplinkStatus};
+use crate::watch::beat::Beats;
+use crate::watch::clock::Clock;
+use crate::watch::{Board, systemd};
+
+/// Events from the field that may wait for the core: a second of everything at 200 parcels/s.
+const EVENTS_WAITING: usize = 4_096;
+
+/// Commands that may wait for the PLC task; the PLC's table holds 16, the core keeps what is not taken.
+const COMMANDS_WAITING: usize = 1_024;
+
+/// Answers to order messages that may wait for the downstream client.
+const ANSWERS_WAITING: usize = 256;
+
+/// Time the PLC task is given to write that no more parcels are wanted: some polls.
+const LEAVE_GRACE: Duration = Duration::from_millis(300);
+
+/// Time the tasks are given to end by themselves.
+const JOIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the daemon could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration has errors.
+    #[error("the configuration has {} errors", .0.len())]
+    Configuration(Vec<Finding>),
+    /// The journal does not start.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::StartError),
+    /// A small file of the store.
+    #[error("{0}; the user that runs sortd must be able to write in [store] directory")]
+    Store(#[from] crate::journal::SlipError),
+    /// The store never opened.
+    #[error(transparent)]
+    Opening(#[from] crate::journal::OpeningError),
+    /// Threads, signals or the runtime.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The local API.
+    #[error(transparent)]
+    Panel(#[from] panel::PanelError),
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Runs the daemon with the configuration in `directory` until it is told to end.
+pub fn run(directory: &Path) -> Result<(), RunError> {
+    log::begin();
+    let (site, warnings) = crate::site::load(directory).map_err(RunError::Configuration)?;
+    let site = Arc::new(site);
+    for warning in &warnings {
+        tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
+    }
+    let board = Board::default();
+    let store = &site.store.directory;
+    let resume = crate::journal::inflight_resume(store);
+    let taken_up = resume.as_ref().and_then(|resume| recovery::from_log(&site, resume));
+    let resume = taken_up.as_ref().and(resume.as_ref());
+
+    let (plc_acks, acks) = watch::channel(None);
+    let (durable_events, events_durable) = watch::channel(0);
+    let (answers, order_answers) = mpsc::channel(ANSWERS_WAITING);
+    let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers));
+    let settings = JournalSettings::new(&site.store, board.clone());
+    let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
+    // The store is ours from here on: a second sortd beside a running one is no boot.
+    let boot = crate::journal::next_boot(&site.store.directory)?;
+    if let Some(taken_up) = taken_up.as_ref().filter(|taken_up| taken_up.entries > 0) {
+        tracing::info!(entries = taken_up.entries, "the line goes on from its in-flight records");
+    }
+
+    let (taken_up, store) = match taken_up {
+        Some(taken_up) => (taken_up, Store::Opening(opening)),
+        None => {
+            let opened = opening.wait()?;
+            (recovery::from_store(&site, &opened), Store::Open(Box::new(opened)))
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("sortd")
+        .build()
+        .map_err(system("the runtime cannot be started"))?;
+    let running = Running {
+        directory: directory.to_owned(),
+        clock: Clock::after(taken_up.last_tick),
+        site,
+        board,
+        boot,
+        handle,
+        acks,
+        events_durable,
+        order_answers,
+    };
+    let result = runtime.block_on(running.run(taken_up, store));
+    runtime.shutdown_timeout(JOIN_GRACE);
+    let end = journal.finish();
+    tracing::info!(durable = end.durable, state = ?end.state, "journal closed");
+    result
+}
+
+/// The store, open or on its way.
+enum Store {
+    Open(Box<Opened>),
+    Opening(Opening),
+}
+
+/// What the asynchronous part works with.
+struct Running {
+    directory: PathBuf,
+    site: Arc<Site>,
+    board: Board,
+    clock: Clock,
+    boot: u64,
+    handle: JournalHandle,
+    acks: watch::Receiver<Option<sorter::PlcAck>>,
+    events_durable: watch::Receiver<u64>,
+    order_answers: mpsc::Receiver<crate::uplink::downstream::OrdersDurable>,
+}
+
+impl Running {
+    async fn run(mut self, taken_up: TakenUp, store: Store) -> Result<(), RunError> {
+        let mut beats = Beats::default();
+        let (events, events_in) = crossbeam_channel::bounded(EVENTS_WAITING);
+        let (control, control_in) = crossbeam_channel::bounded(4);
+        let (commands, commands_in) = mpsc::channel(COMMANDS_WAITING);
+        let (status, status_seen) = watch::channel(Arc::new(LineStatus {
+            state: "starting".to_owned(),
+            plan: self.site.plan.version.clone(),
+            ..LineStatus::default()
+        }));
+        let (stop, stopped) = watch::channel(false);
+        let ends = Ends {
+            events: events_in,
+            control: control_in,
+            commands,
+            journal: self.handle.clone(),
+            status,
+            beat: beats.watch("line"),
+        };
+        let thread = LineThread::new(taken_up.line, taken_up.next_seq, self.clock, ends);
+        let first = vec![Event::Started(Started::of(&self.site, self.boot, self.clock.wall_us()))];
+        let line = std::thread::Builder::new()
+            .name("line".to_owned())
+            .spawn(move || thread.run(first))
+            .map_err(system("the line's thread cannot be started"))?;
+
+        let mut devices = JoinSet::new();
+        self.open_devices(&mut devices, &events, commands_in, &stopped);
+        let mut upstream = JoinSet::new();
+        let uplink = self.open_uplink(&mut upstream, &events, &status_seen, &stopped)?;
+        let (panel_ready, panel_stands) = oneshot::channel();
+        let shown = Shown {
+            site: Arc::clone(&self.site),
+            board: self.board.clone(),
+            boot: self.boot,
+            handle: self.handle.clone(),
+            events: events.clone(),
+            line: status_seen,
+            uplink,
+        };
+        let serving = panel::serve(
+            shown.views(self.clock.wall_us()),
+            self.site.panel.clone(),
+            stopped.clone(),
+            panel_ready,
+        );
+        let panel = tokio::spawn(serving);
+        let beat = beats.watch("tasks");
+        let beating = tokio::spawn(async move {
+            let mut turn = tokio::time::interval(supervise::PERIOD / 4);
+            loop {
+                turn.tick().await;
+                beat.beat();
+            }
+        });
+
+        let opened = tokio::task::spawn_blocking({
+            let control = control.clone();
+            move || give_orders(store, &control)
+        });
+        let supervisor = Supervisor::new(
+            beats,
+            self.board.clone(),
+            self.handle.clone(),
+            self.site.plc.name.clone(),
+            self.directory.clone(),
+        );
+        let ended = supervisor.run(opened, panel, panel_stands).await;
+
+        systemd::stopping("asking for no more parcels");
+        tracing::info!("leaving: no more parcels are asked for");
+        let _ = control.send(Control::Leave);
+        tokio::time::sleep(LEAVE_GRACE).await;
+        stop.send_replace(true);
+        join(devices, "a device task").await;
+        let _ = control.send(Control::Stop);
+        let _ = tokio::task::spawn_blocking(move || line.join()).await;
+        join(upstream, "an uplink task").await;
+        beating.abort();
+        ended
+    }
+
+    fn open_devices(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        events: &Sender<Event>,
+        commands: mpsc::Receiver<Command>,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let (board, clock) = (&self.board, self.clock);
+        let sink = || EventSink::new(events.clone());
+        let (plc, acks) = (self.site.plc.clone(), self.acks.clone());
+        tasks.spawn(sorter::run(plc, sink(), commands, acks, board.clone(), clock, stopped.clone()));
+        for settings in &self.site.scanners {
+            tasks.spawn(scanner::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
+        }
+        for settings in &self.site.gates {
+            tasks.spawn(gate::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
+        }
+    }
+
+    fn open_uplink(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        events: &Sender<Event>,
+        status: &watch::Receiver<Arc<LineStatus>>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(watch::Receiver<UplinkStatus>, watch::Receiver<DownstreamStatus>), RunError> {
+        let (settings, topics) = (&self.site.uplink, Topics::of(&self.site));
+        let upstream = Upstream::new(&self.handle, &self.site.store.directory, self.events_durable.clone())?;
+        let line = status.clone();
+        let brief = Box::new(move || {
+            let status = line.borrow();
+            LineBrief {
+                state: status.state.clone(),
+                plan: status.plan.clone(),
+                alarms: status.alarms.clone(),
+            }
+        });
+        let (publisher, published) = Publisher::new(
+            settings.clone(),
+            topics.clone(),
+            upstream,
+            self.board.clone(),
+            brief,
+            stopped.clone(),
+        );
+        tasks.spawn(publisher.run());
+        let events = events.clone();
+        let offer = Box::new(move |batch| match events.try_send(Event::Orders(batch)) {
+            Err(TrySendError::Full(Event::Orders(batch))) => Err(batch),
+            // A core that has ended takes nothing more; the message is not answered and comes again.
+            Ok(()) | Err(_) => Ok(()),
+        });
+        let (_, never) = mpsc::channel(1);
+        let answers = std::mem::replace(&mut self.order_answers, never);
+        let (downstream, taken) = Downstream::new(
+            settings.clone(),
+            topics,
+            offer,
+            answers,
+            self.board.clone(),
+            published.clone(),
+            stopped.clone(),
+        );
+        tasks.spawn(downstream.run());
+        Ok((published, taken))
+    }
+}
+
+/// Hands the register of active orders to the line's thread, in parts, once the store is open.
+fn give_orders(store: Store, control: &Sender<Control>) -> Result<(), OpeningError> {
+    let opened = match store {
+        Store::Open(opened) => opened,
+        Store::Opening(opening) => Box::new(opening.wait()?),
+    };
+    for found in &opened.quarantined {
+        tracing::error!(what = %found.what, why = %found.why, missing = ?found.missing, "quarantined");
+    }
+    let count = opened.orders.len();
+    for part in opened.orders.chunks(ORDERS_A_TURN) {
+        if control.send(Control::Orders(part.to_vec())).is_err() {
+            return Ok(());
+        }
+    }
+    // The thread has ended; so has the daemon.
+    let _ = control.send(Control::OrdersLoaded(count as u64));
+    tracing::info!(epoch = opened.epoch, record = opened.last_seq, orders = count, "store open");
+    Ok(())
+}
+
+/// Waits for tasks that have been told to stop, for a while.
+async fn join(mut tasks: JoinSet<()>, what: &'static str) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(JOIN_GRACE, all).await.is_err() {
+        tracing::warn!(task = what, "did not end in time and is cut off");
+        tasks.abort_all();
+    }
+}

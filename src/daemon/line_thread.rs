@@ -1,0 +1,246 @@
+//! The one thread that owns the line: waits, feeds, and carries out.
+//!
+//! Commands leave first, then the entries go to the journal; nothing here waits for either. No file, no
+//! lock, no log call. When the journal has little room left, parcels are no longer asked for; when it has
+//! almost none, events stay where they are (the PLC's ring, the ports' spools) until it has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::sync::{mpsc, watch};
+
+use crate::journal::{AppendError, JournalHandle, Numbered};
+use crate::line::actions::Actions;
+use crate::line::event::{Command, Event, Order};
+use crate::line::status::LineStatus;
+use crate::line::{Line, Tick};
+use crate::watch::beat::Beat;
+use crate::watch::clock::Clock;
+
+/// Period of the status for people.
+const STATUS_MS: u64 = 200;
+
+/// Time between two snapshots for a fast restart; the in-flight log between them stays short.
+const SNAPSHOT_MS: u64 = 5_000;
+
+/// Room of the journal under which parcels are no longer asked for.
+const ROOM_TO_INDUCT: usize = crate::journal::QUEUE_CAPACITY / 2;
+
+/// Room under which events stay outside: the entries of one event always fit.
+const ROOM_TO_TAKE: usize = 1_024;
+
+/// Pause while the journal has no room: short against the ring's 23 s.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
+
+/// Orders of the register taken up between two events.
+pub const ORDERS_A_TURN: usize = 500;
+
+/// Why the shell holds induction while the journal is behind.
+const JOURNAL_BEHIND: &str = "journal-behind";
+
+/// Why the shell holds induction while it leaves.
+const LEAVING: &str = "leaving";
+
+/// What the shell says to the thread besides events.
+#[derive(Debug)]
+pub enum Control {
+    /// Orders of the register.
+    Orders(Vec<Order>),
+    /// All orders of the register have been given.
+    OrdersLoaded(u64),
+    /// Ask for no more parcels.
+    Leave,
+    /// End the thread, with a last snapshot.
+    Stop,
+}
+
+/// Ends of the channels the thread works on.
+#[derive(Debug)]
+pub struct Ends {
+    /// From the field, the operator and upstream.
+    pub events: Receiver<Event>,
+    /// From the shell.
+    pub control: Receiver<Control>,
+    /// To the PLC task.
+    pub commands: mpsc::Sender<Command>,
+    /// To the journal thread.
+    pub journal: JournalHandle,
+    /// To whoever shows it.
+    pub status: watch::Sender<Arc<LineStatus>>,
+    /// To the supervisor.
+    pub beat: Beat,
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+pub struct LineThread {
+    line: Line,
+    ends: Ends,
+    clock: Clock,
+    next_seq: u64,
+    unsent_commands: VecDeque<Command>,
+    unsent_entries: VecDeque<Numbered>,
+    behind: bool,
+    next_status: Tick,
+    next_snapshot: Tick,
+    snapshot_seq: u64,
+}
+
+impl LineThread {
+    /// A thread over `line` whose next record has number `next_seq`.
+    pub fn new(line: Line, next_seq: u64, clock: Clock, ends: Ends) -> LineThread {
+        LineThread {
+            line,
+            ends,
+            clock,
+            next_seq,
+            unsent_commands: VecDeque::new(),
+            unsent_entries: VecDeque::new(),
+            behind: false,
+            next_status: Tick(0),
+            next_snapshot: clock.now().plus_ms(SNAPSHOT_MS),
+            snapshot_seq: 0,
+        }
+    }
+
+    /// Runs until told to stop, beginning with `first`.
+    pub fn run(mut self, first: Vec<Event>) {
+        for event in first {
+            self.step(event);
+        }
+        loop {
+            self.ends.beat.beat();
+            if !self.controlled() {
+                break;
+            }
+            self.send();
+            self.watch_room();
+            if self.unsent_entries.is_empty() && self.ends.journal.room() >= ROOM_TO_TAKE {
+                match self.ends.events.recv_timeout(self.wait()) {
+                    Ok(event) => self.step(event),
+                    Err(RecvTimeoutError::Timeout) => self.step(Event::Tick),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            } else {
+                std::thread::sleep(NO_ROOM_PAUSE);
+            }
+            self.show();
+        }
+        self.leave();
+    }
+
+    /// What the shell says; false is the end.
+    fn controlled(&mut self) -> bool {
+        match self.ends.control.try_recv() {
+            Ok(Control::Orders(orders)) => self.line.load_orders(&orders),
+            Ok(Control::OrdersLoaded(count)) => self.step(Event::OrdersLoaded(count)),
+            Ok(Control::Leave) => self.hold(true, LEAVING),
+            Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => {}
+        }
+        true
+    }
+
+    /// Until the next deadline, at most a quarter of the status period so that the shell is heard.
+    fn wait(&self) -> Duration {
+        let longest = STATUS_MS * 1000 / 4;
+        let now = self.clock.now();
+        let until = self.line.next_deadline().map_or(longest, |due| due.0.saturating_sub(now.0));
+        Duration::from_micros(until.min(longest))
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.clock.now();
+        let actions = self.line.step(now, event);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Actions) {
+        self.unsent_commands.extend(actions.commands);
+        self.send();
+        if actions.entries.is_empty() {
+            return;
+        }
+        let offset = self.clock.wall_us() - i64::try_from(self.clock.now().0).unwrap_or(0);
+        for entry in actions.entries {
+            let wall_us = offset + i64::try_from(entry.at.0).unwrap_or(0);
+            self.unsent_entries.push_back(Numbered { seq: self.next_seq, wall_us, entry });
+            self.next_seq += 1;
+        }
+        self.send();
+    }
+
+    /// Hands on what is waiting, as far as the other side has room; order is kept.
+    fn send(&mut self) {
+        while let Some(command) = self.unsent_commands.front() {
+            if self.ends.commands.try_send(*command).is_err() {
+                break;
+            }
+            self.unsent_commands.pop_front();
+        }
+        while let Some(numbered) = self.unsent_entries.pop_front() {
+            let (AppendError::Full(back) | AppendError::Closed(back)) =
+                match self.ends.journal.append(numbered) {
+                    Ok(()) => continue,
+                    Err(refused) => refused,
+                };
+            self.unsent_entries.push_front(*back);
+            break;
+        }
+    }
+
+    /// Parcels are asked for only while the journal keeps up.
+    fn watch_room(&mut self) {
+        let behind = self.ends.journal.room() < ROOM_TO_INDUCT;
+        if behind != self.behind {
+            self.behind = behind;
+            self.hold(behind, JOURNAL_BEHIND);
+        }
+    }
+
+    fn hold(&mut self, held: bool, why: &str) {
+        self.step(Event::InductionHold { held, why: why.to_owned() });
+    }
+
+    fn show(&mut self) {
+        let now = self.clock.now();
+        if now < self.next_status {
+            return;
+        }
+        self.next_status = now.plus_ms(STATUS_MS);
+        self.ends.status.send_replace(Arc::new(self.line.status(now)));
+        if now >= self.next_snapshot {
+            self.next_snapshot = now.plus_ms(SNAPSHOT_MS);
+            self.snapshot();
+        }
+    }
+
+    /// The state after the last numbered record, for a fast restart.
+    fn snapshot(&mut self) {
+        let seq = self.next_seq - 1;
+        if seq == self.snapshot_seq || !self.unsent_entries.is_empty() {
+            return;
+        }
+        if let Ok(bytes) = self.line.snapshot()
+            && self.ends.journal.snapshot(seq, bytes)
+        {
+            self.snapshot_seq = seq;
+        }
+    }
+
+    /// The last entries and the last snapshot; the journal's queue empties once the thread's end is gone.
+    fn leave(&mut self) {
+        for _ in 0..500 {
+            self.send();
+            if self.unsent_entries.is_empty() {
+                break;
+            }
+            std::thread::sleep(NO_ROOM_PAUSE);
+        }
+        self.snapshot();
+        let now = self.clock.now();
+        self.ends.status.send_replace(Arc::new(self.line.status(now)));
+    }
+}

@@ -1,0 +1,80 @@
+//! The line as it was: from the in-flight log at once, or from the store once it is open.
+
+use std::sync::Arc;
+
+use crate::journal::{Numbered, Opened, Resume};
+use crate::line::record::Entry;
+use crate::line::{Line, Tick};
+use crate::site::Site;
+
+/// A line taken up again.
+#[derive(Debug)]
+pub struct TakenUp {
+    /// The line.
+    pub line: Line,
+    /// Number of its next record.
+    pub next_seq: u64,
+    /// Time of its last record; the clock goes on after it.
+    pub last_tick: Tick,
+    /// Recorded entries taken up again.
+    pub entries: usize,
+}
+
+/// Takes up the in-flight log; `None` where its snapshot is not one of this version, so that the store must
+/// be waited for.
+pub fn from_log(site: &Arc<Site>, resume: &Resume) -> Option<TakenUp> {
+    let mut line = match Line::from_snapshot(Arc::clone(site), &resume.snapshot) {
+        Ok(line) => line,
+        Err(error) => {
+            tracing::warn!(%error, "the in-flight snapshot is not taken up; the store is waited for");
+            return None;
+        }
+    };
+    let entries = take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry));
+    let last_tick = resume.last_tick().unwrap_or_default().max(line.last_tick());
+    Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries })
+}
+
+/// Takes up what the store holds; an empty line where it holds nothing that makes a whole state.
+pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
+    let next_seq = opened.last_seq + 1;
+    let mut line = Line::new(Arc::clone(site));
+    let mut taken = 0;
+    if let Some(recovery) = &opened.recovery {
+        let snapshot = recovery.snapshot.as_ref().map(|(_, bytes)| bytes);
+        match snapshot.map(|bytes| Line::from_snapshot(Arc::clone(site), bytes)) {
+            Some(Ok(restored)) => line = restored,
+            Some(Err(error)) => tracing::warn!(%error, "the stored snapshot is not taken up"),
+            None => {}
+        }
+        if recovery.complete {
+            let entries: Vec<Entry> = recovery
+                .records
+                .iter()
+                .map(|record| Entry { at: record.at, body: record.body.clone() })
+                .collect();
+            taken = take_again(&mut line, entries.iter());
+        } else {
+            tracing::error!(
+                remedy = "count what is on the belt by hand: the sums begin anew",
+                "the store does not hold the whole state of the line"
+            );
+        }
+    }
+    TakenUp { line, next_seq, last_tick: opened.last_tick, entries: taken }
+}
+
+fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> usize {
+    let entries: Vec<Entry> = entries.cloned().collect();
+    let differences = line.take_again(&entries);
+    if differences.count > 0 {
+        tracing::error!(
+            differences = differences.count,
+            compared = differences.compared,
+            first = ?differences.first,
+            remedy = "keep the store and send it to the maker",
+            "taking up the recorded entries again came to other facts"
+        );
+    }
+    entries.len()
+}

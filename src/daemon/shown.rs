@@ -1,0 +1,190 @@
+//! What the panel shows and whom it asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+use tokio::sync::watch;
+
+use crate::journal::{JournalHandle, JournalState, JournalStatus, ReadError, Reader};
+use crate::line::ChuteNo;
+use crate::line::event::{Ask, Asked, Event};
+use crate::line::status::LineStatus;
+use crate::panel::{About, AskReceipt, AskRefused, Layout, Story, StoryError, Views};
+use crate::site::Site;
+use crate::uplink::status::{DownstreamStatus, UplinkStatus};
+use crate::watch::Board;
+
+/// Period at which the journal's and the uplink's states are handed to the panel.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// What the views are made of.
+pub struct Shown {
+    /// Configuration.
+    pub site: Arc<Site>,
+    /// Devices and alarms of the shell.
+    pub board: Board,
+    /// Number of this start.
+    pub boot: u64,
+    /// Journal.
+    pub handle: JournalHandle,
+    /// Into the core.
+    pub events: Sender<Event>,
+    /// The line.
+    pub line: watch::Receiver<Arc<LineStatus>>,
+    /// The uplink.
+    pub uplink: (watch::Receiver<UplinkStatus>, watch::Receiver<DownstreamStatus>),
+}
+
+impl Shown {
+    /// The panel's views; `started_us` is the wall clock of this start.
+    pub fn views(self, started_us: i64) -> Views {
+        let (journal, journal_seen) = watch::channel(serde_json::Value::Null);
+        let (uplink, uplink_seen) = watch::channel(serde_json::Value::Null);
+        let handle = self.handle.clone();
+        let (published, taken) = self.uplink;
+        tokio::spawn(async move {
+            let mut turn = tokio::time::interval(PERIOD);
+            while !journal.is_closed() {
+                turn.tick().await;
+                let room = handle.room();
+                journal.send_replace(journal_view(&handle.status(), room));
+                let view = uplink_view(&published.borrow(), &taken.borrow());
+                uplink.send_replace(view);
+            }
+        });
+        let reader = self.handle.reader();
+        let (site, events, line) = (Arc::clone(&self.site), self.events, self.line.clone());
+        Views {
+            line: self.line,
+            board: self.board,
+            journal: journal_seen,
+            uplink: uplink_seen,
+            story: Arc::new(move |code| story(&reader, code)),
+            ask: Arc::new(move |ask| hand_on(&site, &line.borrow(), &events, ask)),
+            about: About {
+                site: self.site.name.clone(),
+                line: self.site.line_name.clone(),
+                boot: self.boot,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_us,
+                time_zone: self.site.time_zone.clone(),
+            },
+            layout: watch::channel(Arc::new(Layout::of(&self.site))).1,
+        }
+    }
+}
+
+fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {
+    let (state, why) = match &status.state {
+        JournalState::Opening => ("opening", None),
+        JournalState::Running => ("running", None),
+        JournalState::Stalled(why) => ("stalled", Some(why)),
+        JournalState::Closed => ("closed", None),
+    };
+    serde_json::json!({
+        "state": state,
+        "why": why,
+        "epoch": status.epoch,
+        "day": status.day,
+        "durable": status.durable,
+        "last_event": status.last_event,
+        "pending": status.pending,
+        "room": room,
+        "cycles": status.cycles,
+        "retries": status.retries,
+        "refused": status.refused,
+        "orders": status.orders,
+        "orders_refused": status.orders_refused,
+        "days_deleted": status.days_deleted,
+        "quarantined": status.quarantined.len(),
+    })
+}
+
+fn uplink_view(up: &UplinkStatus, down: &DownstreamStatus) -> serde_json::Value {
+    serde_json::json!({
+        "connected": up.connected,
+        "broker": up.broker,
+        "epoch": up.epoch,
+        "cursor": up.cursor,
+        "newest": up.newest,
+        "backlog": up.backlog,
+        "in_flight": up.in_flight,
+        "published": up.published,
+        "missing": up.missing,
+        "reconnects": up.reconnects,
+        "last_error": up.last_error,
+        "orders_connected": down.connected,
+        "order_messages": down.messages,
+        "orders_answered": down.answered,
+        "order_messages_refused": down.refused_messages,
+        "orders_accepted": down.accepted,
+        "orders_refused": down.refused,
+        "orders_last_error": down.last_error,
+    })
+}
+
+/// Everything the journal holds about a code, pass by pass.
+fn story(reader: &Reader, code: &str) -> Result<Story, StoryError> {
+    let records = reader.story(code).map_err(|error| match error {
+        ReadError::NotOpenYet => StoryError::NotOpen,
+        other => StoryError::Store(other.to_string()),
+    })?;
+    // A start that cannot be read leaves its passes without names; the rest of the story stands.
+    let names = |seq| reader.started_before(seq).ok().flatten();
+    Story::of(code, records, names).ok_or_else(|| StoryError::NotFound { code: code.to_owned(), from: None })
+}
+
+/// Hands an operator's question to the core, if it is one this line can be asked.
+fn hand_on(
+    site: &Site,
+    line: &LineStatus,
+    events: &Sender<Event>,
+    ask: Ask,
+) -> Result<AskReceipt, AskRefused> {
+    let known = |chute: ChuteNo| {
+        site.chutes.iter().find(|known| known.number == chute).map(|chute| chute.name.clone()).ok_or_else(
+            || {
+                let numbers: Vec<String> =
+                    site.chutes.iter().map(|known| known.number.0.to_string()).collect();
+                AskRefused::NotPossible(format!(
+                    "there is no chute {}; this line has {}",
+                    chute.0,
+                    numbers.join(", ")
+                ))
+            },
+        )
+    };
+    let said = match &ask.what {
+        Asked::LineStart if line.state == "aborted" => {
+            return Err(AskRefused::NotPossible(
+                "the emergency stop is active; make the place safe and reset it at the line first".to_owned(),
+            ));
+        }
+        Asked::LineStart => "the PLC is asked to run; it starts under its own conditions".to_owned(),
+        Asked::LineStop => "no more parcels are asked for and the PLC is asked to stop".to_owned(),
+        Asked::LinePurge => {
+            "everything on the belt is asked into the exception chute, then the line stops".to_owned()
+        }
+        Asked::ChuteLock(chute) => format!("{} is locked; it gets no more parcels", known(*chute)?),
+        Asked::ChuteUnlock(chute) => format!("{} is unlocked", known(*chute)?),
+        Asked::ChuteClose(chute) => {
+            format!("{} gets no more parcels until its bag or cage is changed", known(*chute)?)
+        }
+        Asked::ChuteChanged(chute) => format!("{} counts from empty again", known(*chute)?),
+        Asked::ParcelFound(code) => format!("it is recorded that {code} was found"),
+        Asked::ParcelRemoved(code) => format!(
+            "it is recorded that {code} was taken off the belt; `sortd explain {code}` shows what came of it"
+        ),
+        Asked::ParcelDamaged(code) => {
+            format!(
+                "it is recorded that {code} is damaged; if it is on the belt it goes to the exception chute while it can"
+            )
+        }
+    };
+    match events.try_send(Event::Ask(ask)) {
+        Ok(()) => Ok(AskReceipt { said }),
+        Err(TrySendError::Full(_)) => Err(AskRefused::Busy),
+        Err(TrySendError::Disconnected(_)) => Err(AskRefused::Stopping),
+    }
+}

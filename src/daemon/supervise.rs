@@ -1,0 +1,151 @@
+//! Watches the loops, tells systemd, waits for the end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{RunError, system};
+use crate::journal::{JournalHandle, JournalState, OpeningError};
+use crate::panel::PanelError;
+use crate::watch::beat::Beats;
+use crate::watch::{Board, Ne107, systemd};
+
+/// Period of the look at the loops where systemd asks for nothing.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// Findings of a reload that are logged; `sortd check` prints all.
+const FINDINGS_LOGGED: usize = 20;
+
+/// systemd is told this many times within the time it grants.
+const TELL_WITHIN: u32 = 3;
+
+/// Feeds the watchdog from the loops' own progress.
+pub struct Supervisor {
+    beats: Beats,
+    board: Board,
+    handle: JournalHandle,
+    plc: String,
+    directory: PathBuf,
+    cycles: u64,
+    polls: u64,
+}
+
+impl Supervisor {
+    /// Over these loops; `plc` is the PLC's name, `directory` the configuration's.
+    pub fn new(
+        beats: Beats,
+        board: Board,
+        handle: JournalHandle,
+        plc: String,
+        directory: PathBuf,
+    ) -> Supervisor {
+        Supervisor { beats, board, handle, plc, directory, cycles: 0, polls: 0 }
+    }
+
+    /// Until SIGTERM or SIGINT, or until something the line cannot run without has ended.
+    pub async fn run(
+        mut self,
+        mut opened: JoinHandle<Result<(), OpeningError>>,
+        mut panel: JoinHandle<Result<(), PanelError>>,
+        mut panel_stands: oneshot::Receiver<Option<SocketAddr>>,
+    ) -> Result<(), RunError> {
+        let signals = "signals cannot be received";
+        let mut terminate = signal(SignalKind::terminate()).map_err(system(signals))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system(signals))?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(system(signals))?;
+        let period = systemd::watchdog_period().map_or(PERIOD, |granted| (granted / TELL_WITHIN).min(PERIOD));
+        let mut turn = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first turn is at once, when no loop can have come round yet.
+        turn.tick().await;
+        let (mut store_open, mut panel_open, mut told) = (false, false, false);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hang_up.recv() => reload(self.directory.clone()).await,
+                result = &mut opened, if !store_open => match result {
+                    Ok(Ok(())) => store_open = true,
+                    Ok(Err(error)) => return Err(error.into()),
+                    Err(error) => return Err(system("the store's opening")(std::io::Error::other(error))),
+                },
+                address = &mut panel_stands, if !panel_open => {
+                    panel_open = address.is_ok();
+                    if !panel_open {
+                        return panel_ended(panel.await);
+                    }
+                }
+                result = &mut panel => return panel_ended(result),
+                _ = turn.tick() => self.look(),
+            }
+            if store_open && panel_open && !told {
+                told = true;
+                systemd::ready("sorting");
+                tracing::info!("ready");
+            }
+        }
+    }
+
+    /// Feeds the watchdog if every loop has moved on.
+    fn look(&mut self) {
+        let mut silent: Vec<String> = self.beats.silent().into_iter().map(ToOwned::to_owned).collect();
+        let status = self.handle.status();
+        let waits = status.state == JournalState::Running && status.pending > 0;
+        if waits && status.cycles == self.cycles {
+            silent.push("journal".to_owned());
+        }
+        self.cycles = status.cycles;
+        // What is polled moves on: good polls, or faults while it is sought.
+        if let Some(health) = self.board.snapshot().0.get(&self.plc) {
+            let polls = health.good + health.faults.values().sum::<u64>();
+            if health.state == Ne107::Good && polls == self.polls {
+                silent.push(self.plc.clone());
+            }
+            self.polls = polls;
+        }
+        if silent.is_empty() {
+            systemd::watchdog();
+        } else {
+            tracing::warn!(loops = ?silent, "a loop has not come round; the watchdog is not fed");
+        }
+    }
+}
+
+/// Checks a changed configuration and says what becomes of it. A running line takes it at its next start
+/// only: said, never silently ignored. Errors leave everything as it is.
+async fn reload(directory: PathBuf) {
+    systemd::reloading();
+    let loaded = tokio::task::spawn_blocking(move || crate::site::load(&directory)).await;
+    match loaded {
+        Ok(Ok((site, warnings))) => {
+            for warning in warnings.iter().take(FINDINGS_LOGGED) {
+                tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
+            }
+            tracing::warn!(
+                plan = %site.plan.version,
+                remedy = "restart sortd to take it; what is on the belt goes on",
+                "SIGHUP: the configuration is valid, and takes effect at the next start"
+            );
+        }
+        Ok(Err(findings)) => {
+            for finding in findings.iter().take(FINDINGS_LOGGED) {
+                tracing::error!(place = %finding, remedy = %finding.remedy, "configuration");
+            }
+            tracing::error!(errors = findings.len(), "SIGHUP: the running configuration stays as it is");
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP: the configuration could not be checked"),
+    }
+    systemd::ready("sorting");
+}
+
+fn panel_ended(result: Result<Result<(), PanelError>, tokio::task::JoinError>) -> Result<(), RunError> {
+    match result {
+        Ok(Ok(())) => Err(system("the local API ended")(std::io::ErrorKind::BrokenPipe.into())),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => Err(system("the local API")(std::io::Error::other(error))),
+    }
+}
