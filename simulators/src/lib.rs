@@ -1,0 +1,28 @@
+//! One world model of a sorting line, behind virtual time or behind real protocols.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`world`] | belt, parcels, readers, chutes, people, the PLC program; deterministic, no clock |
+//! | [`couple`] | the two couplings: virtual time straight into `sortd`'s core, real time behind protocols |
+//! | [`broker`] | an embedded broker, or a real mosquitto, with outages on one port |
+//! | [`cloud`] | the upstream that pushes orders and checks every event |
+//! | [`upstream`] | the cloud in one piece with the world's orders |
+//! | [`day`] | `sim day`: hours of the line in seconds |
+//! | [`demo`] | `sim demo`: the whole line over real protocols, with the real `sortd` |
+//! | [`figures`] | what a run comes to, as both print it |
+//! | [`rig`], [`process`] | a line in one directory, and the daemon as a process of its own |
+//! | [`devices`] | `sim devices`: the hardware only, for a `sortd` started by hand |
+//! | [`testsite`] | a site built in code, for tests and for runs without configuration files |
+
+pub mod broker;
+pub mod cloud;
+pub mod couple;
+pub mod day;
+pub mod demo;
+pub mod devices;
+pub mod figures;
+pub mod process;
+pub mod rig;
+pub mod testsite;
+pub mod upstream;
+pub mod world;

@@ -1,0 +1,106 @@
+//! `sim`: the simulators from the command line.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use simulators::day::{self, DayOptions};
+use simulators::demo::{self, DemoError, DemoOptions, DemoResult};
+use simulators::devices::{self, DevicesOptions};
+
+/// Simulators of a sorting line.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Sim {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A whole line for a minute, over real protocols, with the real sortd.
+    Demo(DemoOptions),
+    /// Hours of the line in seconds: virtual time, in-process, same seed, same output.
+    Day(DayOptions),
+    /// The hardware of a line only, behind real protocols, for a `sortd` started by hand.
+    Devices(DevicesOptions),
+}
+
+fn main() -> ExitCode {
+    match Sim::parse().command {
+        Command::Demo(options) => run_demo(options),
+        Command::Day(options) => run_day(&options),
+        Command::Devices(options) => run_devices(&options),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures how long the run took; nothing is decided by it")]
+fn run_day(options: &DayOptions) -> ExitCode {
+    let begun = Instant::now();
+    match day::run(options, || begun.elapsed()) {
+        Ok(result) => {
+            print!("{}", result.table());
+            eprintln!("took {:.2} s", begun.elapsed().as_secs_f64());
+            if result.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error @ day::DayError::Disagreement(_)) => {
+            eprintln!("{error}");
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run_demo(options: DemoOptions) -> ExitCode {
+    // The embedded broker logs every client that leaves; here they leave on purpose.
+    let quiet = tracing_subscriber::EnvFilter::new("error,rumqttd=off");
+    let _ = tracing_subscriber::fmt().with_env_filter(quiet).with_writer(std::io::stderr).try_init();
+    match with_runtime(demo::run(options)) {
+        Some(Ok(result)) => show_demo(&result),
+        Some(Err(error @ (DemoError::Process(_) | DemoError::NoStart { .. }))) => {
+            eprintln!("{error}");
+            ExitCode::from(1)
+        }
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => ExitCode::from(3),
+    }
+}
+
+fn show_demo(result: &DemoResult) -> ExitCode {
+    println!("\n{}", result.table());
+    if result.is_good() {
+        println!("  every sum agrees");
+        return ExitCode::SUCCESS;
+    }
+    for fault in &result.faults {
+        println!("  FAULT: {fault}");
+    }
+    ExitCode::from(1)
+}
+
+fn with_runtime<T>(work: impl Future<Output = T>) -> Option<T> {
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => Some(runtime.block_on(work)),
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            None
+        }
+    }
+}
+
+fn run_devices(options: &DevicesOptions) -> ExitCode {
+    match with_runtime(devices::run(options)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => ExitCode::from(3),
+    }
+}
