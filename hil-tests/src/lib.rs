@@ -1,0 +1,1 @@
+//! The real `sortd` binary against simulated hardware.
