@@ -68,11 +68,7 @@ impl Pc {
         let ended = stopped;
         let core = std::thread::spawn(move || {
             let mut line = Line::new(Arc::clone(&site));
-            let first = [
-                Event::Started(started(&site)),
-                Event::OrdersLoaded(0),
-                Event::Ask(Ask { by: "test".to_owned(), what: Asked::LineStart }),
-            ];
+            let first = [Event::Started(Started::of(&site, 1, 0)), Event::OrdersLoaded(0)];
             let mut waiting: Vec<Event> = first.into();
             while !*ended.borrow() {
                 if waiting.is_empty() {
@@ -102,21 +98,6 @@ impl Pc {
     fn ask(&self, what: Asked) {
         let ask = Event::Ask(Ask { by: "test".to_owned(), what });
         assert!(self.events.send(ask).is_ok(), "the core has ended");
-    }
-}
-
-fn started(site: &Site) -> Started {
-    Started {
-        boot: 1,
-        version: "test".to_owned(),
-        site: site.name.clone(),
-        line: site.line_name.clone(),
-        domain: site.domain.clone(),
-        time_zone: site.time_zone.clone(),
-        plan: site.plan.version.clone(),
-        readers: site.readers.iter().map(|reader| reader.name.clone()).collect(),
-        chutes: site.chutes.iter().map(|chute| (chute.number.0, chute.name.clone())).collect(),
-        wall_us: 0,
     }
 }
 
@@ -159,6 +140,8 @@ async fn the_device_tasks_and_the_core_run_the_simulated_line() {
     let orders = devices.take_orders().unwrap();
     let pc = Pc::start(devices.site(), orders);
 
+    until("the PLC is attached", &pc, &devices, || pc.status().state == "stopped").await;
+    pc.ask(Asked::LineStart);
     until("ten parcels are sorted", &pc, &devices, || pc.status().sums.sorted >= 10).await;
     assert_eq!(devices.truth().missorts, 0);
     assert!(devices.counts().tags > 0 && devices.counts().telegrams > 10);
@@ -182,8 +165,15 @@ async fn the_device_tasks_and_the_core_run_the_simulated_line() {
     until("the belt runs", &pc, &devices, || devices.with_world(|world| world.flags().running)).await;
     pc.ask(Asked::ChuteLock(ChuteNo(1)));
 
-    // The PLC restarts: a new epoch; what was on the belt ends as exceptions, then it sorts on.
+    // The PLC restarts: a new epoch; what was on the belt ends as exceptions. A belt that has come to stand
+    // is started on purpose only, then it sorts on.
     devices.restart_plc();
+    let seen = || {
+        let status = pc.status();
+        status.state == "stopped" && status.sums.exceptions.contains_key("restart")
+    };
+    until("the new epoch is seen", &pc, &devices, seen).await;
+    pc.ask(Asked::LineStart);
     let sorted = pc.status().sums.sorted;
     let again = || pc.status().sums.sorted >= sorted + 10;
     until("it sorts in the new epoch", &pc, &devices, again).await;

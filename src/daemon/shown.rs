@@ -156,6 +156,11 @@ fn hand_on(
         )
     };
     let said = match &ask.what {
+        Asked::LineStart if matches!(line.state.as_str(), "offline" | "starting") => {
+            return Err(AskRefused::NotPossible(
+                "the PLC is not connected, so it cannot be asked to run; ask again when it is".to_owned(),
+            ));
+        }
         Asked::LineStart if line.state == "aborted" => {
             return Err(AskRefused::NotPossible(
                 "the emergency stop is active; make the place safe and reset it at the line first".to_owned(),
