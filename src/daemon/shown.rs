@@ -18,6 +18,10 @@ use crate::watch::Board;
 /// Period at which the journal's and the uplink's states are handed to the panel.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// A start waits so often, and each time so long, for a PLC that is just being attached: together two seconds.
+const ATTACH_LOOKS: u32 = 20;
+const ATTACH_LOOK: Duration = Duration::from_millis(100);
+
 /// What the views are made of.
 pub struct Shown {
     /// Configuration.
@@ -61,7 +65,11 @@ impl Shown {
             journal: journal_seen,
             uplink: uplink_seen,
             story: Arc::new(move |code| story(&reader, code)),
-            ask: Arc::new(move |ask| hand_on(&site, &line.borrow(), &events, ask)),
+            ask: Arc::new(move |ask| {
+                await_plc(&line, &ask);
+                let status = Arc::clone(&line.borrow());
+                hand_on(&site, &status, &events, ask)
+            }),
             about: About {
                 site: self.site.name.clone(),
                 line: self.site.line_name.clone(),
@@ -135,6 +143,21 @@ fn story(reader: &Reader, code: &str) -> Result<Story, StoryError> {
     Story::of(code, records, names).ok_or_else(|| StoryError::NotFound { code: code.to_owned(), from: None })
 }
 
+/// A start that comes in the moment in which the PLC is being attached waits for it. Blocks; the panel asks
+/// on a thread made for that.
+fn await_plc(line: &watch::Receiver<Arc<LineStatus>>, ask: &Ask) {
+    for _ in 0..ATTACH_LOOKS {
+        if ask.what != Asked::LineStart || is_connected(&line.borrow()) {
+            return;
+        }
+        std::thread::sleep(ATTACH_LOOK);
+    }
+}
+
+fn is_connected(line: &LineStatus) -> bool {
+    !matches!(line.state.as_str(), "offline" | "starting")
+}
+
 /// Hands an operator's question to the core, if it is one this line can be asked.
 fn hand_on(
     site: &Site,
@@ -156,7 +179,7 @@ fn hand_on(
         )
     };
     let said = match &ask.what {
-        Asked::LineStart if matches!(line.state.as_str(), "offline" | "starting") => {
+        Asked::LineStart if !is_connected(line) => {
             return Err(AskRefused::NotPossible(
                 "the PLC is not connected, so it cannot be asked to run; ask again when it is".to_owned(),
             ));
