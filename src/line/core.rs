@@ -95,7 +95,7 @@ impl Core {
             }
             Input::Read { reader, heard, readings, rssi_dbm, belt, orders: _ } => {
                 self.stamped = heard;
-                self.read(now, reader, heard, readings, rssi_dbm, belt, out);
+                self.read(now, reader, readings, rssi_dbm, belt, out);
             }
             Input::Event(event) => self.take(now, event, out),
         }

@@ -187,11 +187,6 @@ impl Line {
         self.core.state.now
     }
 
-    /// Number of this start.
-    pub fn boot(&self) -> u64 {
-        self.core.state.boot
-    }
-
     /// What `status` and the page show.
     pub fn status(&self, now: Tick) -> LineStatus {
         let (at, belt, speed) =

@@ -218,7 +218,6 @@ impl Core {
             blemish: None,
             readings: Vec::new(),
             answered: 0,
-            last_heard: now,
             identity: None,
             phase: Phase::Reading,
             due: i64::MAX,

@@ -13,7 +13,7 @@ use crate::identify::{Identification, Key, Reading};
 use crate::wire::plc::{CommandSlot, PlcFlags};
 
 /// Layout of the stored snapshot; a snapshot of another one is not taken up.
-pub const SNAPSHOT_VERSION: u8 = 2;
+pub const SNAPSHOT_VERSION: u8 = 3;
 
 /// Ended passes remembered to tell a late event of a known parcel from an unknown one.
 pub const ENDED_KEPT: usize = 4096;
@@ -182,8 +182,6 @@ pub struct Pass {
     pub readings: Vec<TiedReading>,
     /// Readers that have answered, bit by [`ReaderId`].
     pub answered: u64,
-    /// First byte of the last frame tied to it.
-    pub last_heard: Tick,
     /// Identity.
     pub identity: Option<Identity>,
     /// Where it is in its life.
@@ -308,8 +306,6 @@ pub struct Loose {
     pub until: Tick,
     /// Reader.
     pub reader: ReaderId,
-    /// First byte.
-    pub heard: Tick,
     /// Readings.
     pub readings: Vec<Reading>,
     /// Signal strength.

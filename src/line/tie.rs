@@ -17,7 +17,6 @@ impl Core {
         &mut self,
         now: Tick,
         reader: ReaderId,
-        heard: Tick,
         readings: Vec<Reading>,
         rssi_dbm: Option<i16>,
         belt: Option<(i64, i64)>,
@@ -28,7 +27,7 @@ impl Core {
             return;
         };
         match self.body_in_field(reader, belt) {
-            Ok(key) => self.tie(now, key, reader, heard, readings, rssi_dbm, out),
+            Ok(key) => self.tie(now, key, reader, readings, rssi_dbm, out),
             Err(why) => {
                 if self.state.loose.len() == LOOSE_MOST
                     && let Some(oldest) = self.state.loose.pop_front()
@@ -37,7 +36,7 @@ impl Core {
                     self.untie(now, oldest.reader, oldest.readings, oldest.why, out);
                 }
                 let until = now.plus_ms(LOOSE_KEPT_MS);
-                self.state.loose.push_back(Loose { until, reader, heard, readings, rssi_dbm, belt, why });
+                self.state.loose.push_back(Loose { until, reader, readings, rssi_dbm, belt, why });
             }
         }
     }
@@ -50,7 +49,7 @@ impl Core {
             match self.body_in_field(reader, belt) {
                 Ok(key) => {
                     if let Some(loose) = self.state.loose.remove(at) {
-                        self.tie(now, key, reader, loose.heard, loose.readings, loose.rssi_dbm, out);
+                        self.tie(now, key, reader, loose.readings, loose.rssi_dbm, out);
                     }
                 }
                 Err(why) => {
@@ -101,7 +100,6 @@ impl Core {
         now: Tick,
         key: PassKey,
         reader: ReaderId,
-        heard: Tick,
         readings: Vec<Reading>,
         rssi_dbm: Option<i16>,
         out: &mut Actions,
@@ -112,7 +110,6 @@ impl Core {
         let mut dropped = 0;
         if let Some(pass) = self.state.passes.get_mut(&key) {
             pass.answered |= 1u64.checked_shl(u32::from(reader.0)).unwrap_or(0);
-            pass.last_heard = heard;
             for reading in readings {
                 if pass.readings.len() == READINGS_MOST {
                     dropped += 1;
