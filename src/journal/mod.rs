@@ -49,6 +49,7 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+mod archive;
 pub mod chain;
 mod cursor;
 mod day;
@@ -74,6 +75,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{Archive, ArchiveError};
 pub use cursor::{Cursor, CursorStore};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
