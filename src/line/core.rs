@@ -125,7 +125,7 @@ impl Core {
 
     fn take(&mut self, now: Tick, event: Event, out: &mut Actions) {
         match event {
-            Event::Tick | Event::Encoder(_) | Event::Heard(_) => {}
+            Event::Tick | Event::Encoder(_) | Event::Heard(_) | Event::Configured { .. } => {}
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),
             Event::PlcDetached => self.plc_detached(now, out),

@@ -344,7 +344,8 @@ impl<'a> Names<'a> {
             | Event::Heard(_)
             | Event::DeviceState { .. }
             | Event::InductionHold { .. }
-            | Event::OrdersLoaded(_) => None,
+            | Event::OrdersLoaded(_)
+            | Event::Configured { .. } => None,
         }
     }
 
