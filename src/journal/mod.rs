@@ -48,6 +48,9 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+pub mod anchor;
+mod base64;
+pub mod chain;
 mod cursor;
 mod day;
 mod handle;
@@ -61,10 +64,12 @@ mod record;
 mod retention;
 mod settle;
 mod shelf;
+pub mod signing;
 mod slip;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
