@@ -56,6 +56,31 @@ impl Link {
     }
 }
 
+/// Where the next record goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tip {
+    /// Behind the last record.
+    After(Link),
+    /// A chain begins; this is the last link known before.
+    Severed(Link),
+}
+
+impl Tip {
+    /// The link before record `first_seq` of `epoch`, which is the next one.
+    pub fn before(self, epoch: u64, first_seq: u64) -> Link {
+        match self {
+            Tip::After(link) => link,
+            Tip::Severed(before) => Link::genesis(epoch, first_seq, before),
+        }
+    }
+
+    /// A new epoch begins.
+    pub fn severed(self) -> Tip {
+        let (Tip::After(link) | Tip::Severed(link)) = self;
+        Tip::Severed(link)
+    }
+}
+
 fn hash(parts: &[&[u8]]) -> [u8; HASH_BYTES] {
     use sha2::Digest as _;
     let mut hash = Sha256::new();
