@@ -51,6 +51,8 @@
 //! ```
 
 mod archive;
+pub mod anchor;
+mod base64;
 pub mod chain;
 mod configs;
 mod cursor;
@@ -67,10 +69,12 @@ mod record;
 mod retention;
 mod settle;
 mod shelf;
+pub mod signing;
 mod slip;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
