@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Link, Tip};
 use super::cursor::{self, Cursor};
-use super::day::{self, Day, DayError, Span, disk};
+use super::day::{self, Day, DayError, Links, Sealed, Span, disk};
 use super::inflight;
 use super::orders::{self, Orders};
 use super::quarantine::{Quarantined, put_aside};
@@ -118,6 +119,8 @@ pub(super) struct Ground {
     pub last_seq: u64,
     pub last_event: u64,
     pub last_tick: Tick,
+    /// Where the chain goes on.
+    pub tip: Tip,
     /// Start of the run in force, as a record's bytes, for the next day.
     pub run: Option<(Record, Vec<u8>)>,
     pub quarantined: Vec<Quarantined>,
@@ -242,6 +245,20 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     }
     let run = newest_run(&days, settings, current.as_ref(), &sealed);
     let last_tick = current.as_ref().map_or(Tick(0), Day::last_tick);
+    let links = match (&current, sealed.last()) {
+        (Some(day), _) => day.links(),
+        (None, Some(span)) => sealed_links(settings, &days, &span.name)?,
+        (None, None) => None,
+    };
+    let tip = match links.map_or(Link::UNKNOWN, |links| links.last) {
+        link if links.is_some() && !fresh => Tip::After(link),
+        link => Tip::Severed(link),
+    };
+    if let Some(day) = current.take_if(|day| day.links().is_none()) {
+        // Written before there was a chain: it stays as it is, and a new day begins with the next record.
+        day.seal()?;
+        sealed.push(day.span());
+    }
     let (epoch, last_event) = match kept_last {
         Some(span) if !fresh => (span.begin.epoch, span.last_event),
         Some(_) | None => (epoch_after(known_epoch), 0),
@@ -256,6 +273,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
         last_seq: goes_on_at - 1,
         last_event,
         last_tick,
+        tip,
         run,
         quarantined,
         missing,
@@ -321,7 +339,7 @@ fn list(settings: &JournalSettings, days: &Path) -> Result<(Vec<Span>, Vec<Strin
         }
         let slip = tolerate(settings, day::read_span(&entry.path()))?;
         match slip.and_then(|slip| slip.sealed.map(|last| (slip.begin, last))) {
-            Some((begin, (last_seq, last_event))) => {
+            Some((begin, Sealed { last_seq, last_event, .. })) => {
                 sealed.push(Span { name, begin, last_seq, last_event });
             }
             None => unsealed.push(name),
@@ -329,6 +347,10 @@ fn list(settings: &JournalSettings, days: &Path) -> Result<(Vec<Span>, Vec<Strin
     }
     unsealed.sort();
     Ok((sealed, unsealed))
+}
+
+fn sealed_links(settings: &JournalSettings, days: &Path, name: &str) -> Result<Option<Links>, DayError> {
+    Ok(tolerate(settings, day::read_span(&days.join(name)))?.and_then(|slip| slip.links()))
 }
 
 /// Days that are missing between others were put aside or deleted by hand: known since, said again.

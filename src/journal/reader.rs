@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::day::{DayError, Span};
+use super::frame::{DaySpan, Frame};
 use super::shelf::Shelf;
 use super::{Record, keys};
 use crate::line::PassKey;
@@ -107,6 +108,23 @@ impl Reader {
             if found.len() < max {
                 let day = self.day(span)?;
                 found.extend(self.checked(day.records(from, max - found.len()))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every day that is kept, oldest first, with where the chain stands in it.
+    pub fn days(&self) -> Result<Vec<DaySpan>, ReadError> {
+        if self.shelf.is_ready() { self.checked(self.shelf.day_spans()) } else { Err(ReadError::NotOpenYet) }
+    }
+
+    /// Durable records from number `from` on as they stand in the store, byte for byte, at most `max`.
+    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
+        let mut found = Vec::new();
+        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
+            if found.len() < max {
+                let day = self.day(span)?;
+                found.extend(self.checked(day.frames(from, max - found.len()))?);
             }
         }
         Ok(found)

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use super::day::{Day, DayError, Span};
+use super::day::{self, Day, DayError, Span};
+use super::frame::DaySpan;
 use super::quarantine::{self, Quarantined};
 use super::status::StatusCell;
 use crate::watch::Board;
@@ -82,6 +83,24 @@ impl Shelf {
             let current = days.current.iter().filter(|day| !day.is_empty()).map(|day| day.span());
             days.sealed.iter().cloned().chain(current).collect()
         })
+    }
+
+    /// Every day with its links, oldest first. Those of a sealed day are read from its `span`; where that is
+    /// damaged the day is opened, which repeats what it said.
+    pub fn day_spans(&self) -> Result<Vec<DaySpan>, DayError> {
+        let (sealed, current) = self.look(|days| (days.sealed.clone(), days.current.clone()));
+        let mut found = Vec::new();
+        for span in sealed {
+            let slip = day::read_span(&self.directory.join("days").join(&span.name)).ok().flatten();
+            let links = match slip {
+                Some(slip) => slip.links(),
+                None => self.day(&span.name)?.links(),
+            };
+            found.push(DaySpan::new(span, links, true));
+        }
+        let current = current.filter(|day| !day.is_empty());
+        found.extend(current.map(|day| DaySpan::new(day.span(), day.links(), false)));
+        Ok(found)
     }
 
     /// `day` is written from now on; the one before is sealed already, and stays open.
