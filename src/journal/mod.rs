@@ -49,6 +49,8 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+pub mod anchor;
+mod base64;
 pub mod chain;
 mod cursor;
 mod day;
@@ -64,10 +66,12 @@ mod record;
 mod retention;
 mod settle;
 mod shelf;
+pub mod signing;
 mod slip;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
