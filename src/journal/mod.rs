@@ -46,12 +46,14 @@
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
+//! configs/<hash>/         the configurations the records were made under
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
 pub mod anchor;
 mod base64;
 pub mod chain;
+mod configs;
 mod cursor;
 mod day;
 mod frame;
@@ -78,6 +80,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use configs::{
+    CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
+    read_config,
+};
 pub use cursor::{Cursor, CursorStore};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};

@@ -58,6 +58,12 @@ pub enum Event {
     OrdersLoaded(u64),
     /// What an operator asked through the socket.
     Ask(Ask),
+    /// The configuration this run works with, behind its [`Event::Started`]: the core only records it, so
+    /// that a replay finds the plan and the chutes of that time in the store's archive.
+    Configured {
+        /// Name of it: SHA-256 over the names and contents of its files, in hexadecimal.
+        hash: String,
+    },
     /// A camera's file is whole. It may come long after its parcel.
     Photo(Photo),
 }

@@ -153,6 +153,7 @@ impl Line {
                 self.core.apply(now, Input::Event(event), &mut out);
             }
             Event::Started(_)
+            | Event::Configured { .. }
             | Event::PlcEventsMissed(_)
             | Event::PlcFlags(_)
             | Event::CommandsTaken(_)

@@ -351,8 +351,9 @@ impl<'a> Names<'a> {
             | Event::Heard(_)
             | Event::DeviceState { .. }
             | Event::InductionHold { .. }
-            | Event::Photo(_)
-            | Event::OrdersLoaded(_) => None,
+            | Event::OrdersLoaded(_)
+            | Event::Configured { .. }
+            | Event::Photo(_) => None,
         }
     }
 
