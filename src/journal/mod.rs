@@ -50,8 +50,8 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
-mod archive;
 pub mod anchor;
+mod archive;
 mod base64;
 pub mod chain;
 mod configs;
