@@ -44,11 +44,13 @@ pub fn milestones(seq: u64) -> u64 {
 }
 
 /// Orders whose message is applied by records 1 to `seq`.
+/// The order of a parcel.
 pub fn orders(seq: u64) -> u64 {
     (seq + PARCEL - 2) / PARCEL
 }
 
-fn order(track: u64) -> Order {
+/// The order of a parcel.
+pub fn order(track: u64) -> Order {
     Order {
         order: format!("ORDER-{track:09}"),
         revision: 1,
