@@ -12,9 +12,13 @@
 
 mod damage;
 mod disk;
+mod gateway;
 mod kill;
 mod power;
 mod records;
+#[path = "../line/stand.rs"]
+#[allow(dead_code, reason = "the stand serves the stories of a line, too")]
+mod stand;
 mod store;
 mod writer;
 
