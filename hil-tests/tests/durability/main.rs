@@ -12,10 +12,12 @@
 
 mod damage;
 mod disk;
+mod fast;
 mod gateway;
 mod kill;
 mod power;
 mod records;
+mod restart;
 #[path = "../line/stand.rs"]
 #[allow(dead_code, reason = "the stand serves the stories of a line, too")]
 mod stand;
