@@ -150,6 +150,8 @@ pub struct JournalSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// Records of one durable cycle at most, [`BATCH_LIMIT`] unless it is measured.
+    pub batch_limit: usize,
     /// Where faults and alarms are reported.
     pub board: Board,
 }
@@ -161,6 +163,7 @@ impl JournalSettings {
             directory: store.directory.clone(),
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
+            batch_limit: BATCH_LIMIT,
             board,
         }
     }
