@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         directory: directory.path().join("state"),
         cache_mib: 64,
         keep_days: 180,
+        space: sortd::site::SpaceSettings::default(),
         board: Board::default(),
     };
     let last = u64::from(RECORDS);

@@ -42,6 +42,8 @@
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
 //! gone                    which records are known not to be in the store any more
+//! deleted                 what retention deleted, a line of JSON each
+//! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
@@ -64,6 +66,7 @@ mod retention;
 mod settle;
 mod shelf;
 mod slip;
+mod space;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -82,11 +85,12 @@ pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};
 pub use slip::SlipError;
+pub use space::Space;
 pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::StoreSettings;
+use crate::site::{SpaceSettings, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -134,6 +138,8 @@ pub struct JournalSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// How much room the store takes and leaves.
+    pub space: SpaceSettings,
     /// Where faults and alarms are reported.
     pub board: Board,
 }
@@ -145,6 +151,7 @@ impl JournalSettings {
             directory: store.directory.clone(),
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
+            space: store.space,
             board,
         }
     }

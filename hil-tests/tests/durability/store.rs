@@ -6,6 +6,7 @@ use sortd::journal::{
     AppendError, Cursor, DurableListener, Journal, JournalHandle, JournalSettings, Numbered, Opened, ReadError,
     Record, Resume,
 };
+use sortd::site::SpaceSettings;
 use sortd::watch::Board;
 
 use crate::records::{self, numbered, wrong};
@@ -15,7 +16,8 @@ const PAGE: usize = 4_096;
 
 /// Settings of every store here. No day is old enough to be deleted.
 pub fn settings(directory: &Path, board: Board) -> JournalSettings {
-    JournalSettings { directory: directory.to_owned(), cache_mib: 8, keep_days: 3_650, board }
+    let (directory, space) = (directory.to_owned(), SpaceSettings::default());
+    JournalSettings { directory, cache_mib: 8, keep_days: 3_650, space, board }
 }
 
 /// Starts a journal; with `resume`, the line goes on at once, as the daemon's does.

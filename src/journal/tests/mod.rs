@@ -23,7 +23,8 @@ const MIDNIGHT_US: i64 = 1_795_305_600_000_000;
 const PARCEL: u64 = 8;
 
 fn settings(directory: &Path) -> JournalSettings {
-    JournalSettings { directory: directory.to_owned(), cache_mib: 8, keep_days: 180, board: Board::default() }
+    let (directory, space) = (directory.to_owned(), SpaceSettings::default());
+    JournalSettings { directory, cache_mib: 8, keep_days: 180, space, board: Board::default() }
 }
 
 /// Everything the listener was told.
