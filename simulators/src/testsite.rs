@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sortd::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use sortd::site::{
     Belt, BrokerAddress, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
-    ScannerDevice, Site, SortPlan, StoreSettings, UplinkSettings,
+    ScannerDevice, Site, SortPlan, SpaceSettings, StoreSettings, UplinkSettings,
 };
 use sortd::wire::plc::RegisterMap;
 use sortd::wire::scanner::Framing;
@@ -131,7 +131,12 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             packet_limit: 1 << 20,
             health_ms: 5_000,
         },
-        store: StoreSettings { directory: directory.join("store"), cache_mib: 8, keep_days: 180 },
+        store: StoreSettings {
+            directory: directory.join("store"),
+            cache_mib: 8,
+            keep_days: 180,
+            space: SpaceSettings::default(),
+        },
         panel: PanelSettings { socket: directory.join("sortd.sock"), http: None },
     })
 }

@@ -43,6 +43,8 @@
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
 //! gone                    which records are known not to be in the store any more
+//! deleted                 what retention deleted, a line of JSON each
+//! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
@@ -73,6 +75,7 @@ mod settle;
 mod shelf;
 pub mod signing;
 mod slip;
+mod space;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -98,11 +101,12 @@ pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};
 pub use slip::SlipError;
+pub use space::Space;
 pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::StoreSettings;
+use crate::site::{SpaceSettings, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -152,6 +156,8 @@ pub struct JournalSettings {
     pub keep_days: u16,
     /// Records of one durable cycle at most, [`BATCH_LIMIT`] unless it is measured.
     pub batch_limit: usize,
+    /// How much room the store takes and leaves.
+    pub space: SpaceSettings,
     /// Where faults and alarms are reported.
     pub board: Board,
 }
@@ -164,6 +170,19 @@ impl JournalSettings {
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
             batch_limit: BATCH_LIMIT,
+            space: store.space,
+            board,
+        }
+    }
+
+    /// A store in `directory` by itself, kept for half a year.
+    pub fn in_directory(directory: &Path, board: Board) -> JournalSettings {
+        JournalSettings {
+            directory: directory.to_owned(),
+            cache_mib: 16,
+            keep_days: 180,
+            batch_limit: BATCH_LIMIT,
+            space: SpaceSettings::default(),
             board,
         }
     }

@@ -23,15 +23,15 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::chain::{Link, Tip};
-use super::cursor;
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
 use super::record;
-use super::retention::{self, day_name, day_number};
+use super::retention::{day_name, day_number};
 use super::shelf::Shelf;
 use super::slip::SlipError;
+use super::space::{Space, Watch};
 use super::status::{JournalState, StatusCell};
 use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered, Record};
 use crate::line::Tick;
@@ -137,6 +137,8 @@ pub(super) struct Writer {
     /// A Db failed: both are opened anew before the next try.
     pub(super) reopen: bool,
     pub(super) closing_since: Option<Tick>,
+    /// Room on the disk.
+    pub(super) watch: Watch,
 }
 
 impl Writer {
@@ -175,6 +177,7 @@ impl Writer {
             backoff_ms: BACKOFF_FIRST_MS,
             reopen: false,
             closing_since: None,
+            watch: Watch::default(),
         }
     }
 
@@ -182,6 +185,7 @@ impl Writer {
         let mut ground = self.open_behind();
         loop {
             let more = self.take();
+            self.watch_space();
             if self.log_retry_at.is_none_or(|at| self.clock.now() >= at) {
                 self.log_retry_at = None;
                 if let Err(error) = self.write_log() {
@@ -483,6 +487,12 @@ impl Writer {
     /// Puts the core's last snapshot into the day, unless that was done.
     fn store_snapshot(&mut self) -> Result<(), DayError> {
         let (Some(store), Some(day)) = (&mut self.store, self.shelf.current()) else { return Ok(()) };
+        if self.watch.space() != Space::Plenty {
+            // The in-flight log has one of its own; this one is for replay.
+            store.snapshot_at = Some(self.clock.now());
+            self.status.change(|status| status.extras_left_out += 1);
+            return Ok(());
+        }
         if let Some((seq, bytes)) = self.snapshot.take_if(|(seq, _)| *seq <= store.last_seq) {
             if let Err(error) = day.put_snapshot(seq, &bytes) {
                 self.snapshot = Some((seq, bytes));
@@ -491,16 +501,6 @@ impl Writer {
             store.snapshot_at = Some(self.clock.now());
         }
         Ok(())
-    }
-
-    /// Deletes days that are old enough.
-    pub(super) fn retain(&self) {
-        let directory = &self.settings.directory;
-        let Ok(Some(cursor)) = cursor::read(directory) else { return };
-        match retention::run(directory, &self.shelf, self.settings.keep_days, cursor) {
-            Ok(deleted) => self.status.change(|status| status.days_deleted += deleted),
-            Err(error) => self.settings.board.fault(DEVICE, "retention", &error),
-        }
     }
 
     fn may_try(&self) -> bool {

@@ -37,6 +37,9 @@ static SITE: TableShape = TableShape {
     ],
 };
 
+/// Less than one busy day is no store; more than 16 TiB is no single disk.
+const SIZE_MIB: (i64, i64, &str) = (64, 16_777_216, "MiB");
+
 static STORE: TableShape = TableShape {
     doc: "The record of everything, on local disk.",
     keys: &[
@@ -45,6 +48,14 @@ static STORE: TableShape = TableShape {
             .or(Preset::Integer(16)),
         integer("keep-days", (1, 3650, "days"), "180", "Days kept; older ones are deleted whole.")
             .or(Preset::Integer(180)),
+        integer("max-size-mib", SIZE_MIB, "200000", "Size of the store, in MiB, over which its oldest days go that upstream has acknowledged; without it, only age counts.")
+            .optional(),
+        integer("hard-size-mib", SIZE_MIB, "250000", "Size of the store, in MiB, over which its oldest days go even if upstream lacks them, with an alarm; without it, none does.")
+            .optional(),
+        integer("keep-free-mib", (0, 1_048_576, "MiB"), "512", "Free space, in MiB, under which snapshots and copies are left out.")
+            .or(Preset::Integer(512)),
+        integer("reserve-mib", (0, 4_096, "MiB"), "64", "Free space, in MiB, under which no more parcels are asked for; as much is kept aside for those on the belt.")
+            .or(Preset::Integer(64)),
     ],
 };
 

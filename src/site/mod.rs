@@ -289,6 +289,22 @@ pub struct StoreSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// How much room it takes and leaves.
+    pub space: SpaceSettings,
+}
+
+/// Room for the store. By default nothing is limited and nothing watched; the configuration's own presets are
+/// stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceSettings {
+    /// Size over which the oldest days go that upstream has acknowledged.
+    pub max_size_mib: Option<u32>,
+    /// Size over which the oldest days go, acknowledged or not.
+    pub hard_size_mib: Option<u32>,
+    /// Free space under which snapshots and copies are left out.
+    pub keep_free_mib: u32,
+    /// Free space under which no more parcels are asked for, and size of the ballast.
+    pub reserve_mib: u32,
 }
 
 /// Socket and page.

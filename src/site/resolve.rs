@@ -241,6 +241,12 @@ fn store(directory: &Path, table: &Table) -> StoreSettings {
         directory: directory.join(table.text("directory")),
         cache_mib: table.number("cache-mib"),
         keep_days: table.number("keep-days"),
+        space: super::SpaceSettings {
+            max_size_mib: table.known_number("max-size-mib").and_then(|mib| u32::try_from(mib).ok()),
+            hard_size_mib: table.known_number("hard-size-mib").and_then(|mib| u32::try_from(mib).ok()),
+            keep_free_mib: table.number("keep-free-mib"),
+            reserve_mib: table.number("reserve-mib"),
+        },
     }
 }
 

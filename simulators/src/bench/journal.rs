@@ -147,11 +147,9 @@ struct Side {
 impl Side {
     fn start(directory: &Path, batch: usize) -> Result<Side, BenchError> {
         let settings = JournalSettings {
-            directory: directory.to_owned(),
             cache_mib: CACHE_MIB,
-            keep_days: 180,
             batch_limit: batch,
-            board: Board::default(),
+            ..JournalSettings::in_directory(directory, Board::default())
         };
         let (tell, durable): (Sender<u64>, _) = channel();
         let listener = move |records: &[Record]| {

@@ -112,13 +112,7 @@ fn wait_ready(socket: &UnixDatagram, path: &Path) -> Result<(), BenchError> {
 
 /// Adds so many records to a store that a daemon has left; returns its last record.
 fn fill(store: &Path, records: u64) -> Result<u64, BenchError> {
-    let settings = JournalSettings {
-        directory: store.to_owned(),
-        cache_mib: 16,
-        keep_days: 180,
-        batch_limit: sortd::journal::BATCH_LIMIT,
-        board: Board::default(),
-    };
+    let settings = JournalSettings::in_directory(store, Board::default());
     let (journal, handle, opening) = Journal::start(settings, None, Box::new(|_: &[Record]| ()))?;
     let opened = opening.wait()?;
     let state = opened.recovery.and_then(|recovery| recovery.snapshot).map(|(_, bytes)| bytes);
