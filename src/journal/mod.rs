@@ -50,6 +50,8 @@
 //! ```
 
 pub mod anchor;
+mod anchor_log;
+mod anchor_reader;
 mod base64;
 pub mod chain;
 mod cursor;
@@ -58,6 +60,7 @@ mod frame;
 mod handle;
 mod inflight;
 mod keys;
+mod notary;
 mod opening;
 mod orders;
 mod quarantine;
@@ -78,10 +81,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use anchor_reader::AnchorReader;
 pub use cursor::{Cursor, CursorStore};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
+pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
 pub use orders::ORDER_LIMIT;
 pub use quarantine::Quarantined;
@@ -92,7 +97,7 @@ pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::StoreSettings;
+use crate::site::{Site, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -142,6 +147,19 @@ pub struct JournalSettings {
     pub keep_days: u16,
     /// Where faults and alarms are reported.
     pub board: Board,
+    /// Who signs anchors; `None`: none are made.
+    pub anchors: Option<AnchorSettings>,
+}
+
+/// Whose records anchors speak of, and who signs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorSettings {
+    /// Site.
+    pub site: String,
+    /// Line.
+    pub line: String,
+    /// File of the private key, where the configuration names one.
+    pub signing_key: Option<PathBuf>,
 }
 
 impl JournalSettings {
@@ -152,7 +170,19 @@ impl JournalSettings {
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
             board,
+            anchors: None,
         }
+    }
+
+    /// With anchors, signed for this site and line.
+    #[must_use]
+    pub fn anchored(self, site: &Site) -> JournalSettings {
+        let anchors = AnchorSettings {
+            site: site.name.clone(),
+            line: site.line_name.clone(),
+            signing_key: site.store.signing_key.clone(),
+        };
+        JournalSettings { anchors: Some(anchors), ..self }
     }
 
     fn cache_bytes(&self) -> u64 {
