@@ -52,6 +52,7 @@
 pub mod anchor;
 mod anchor_log;
 mod anchor_reader;
+mod archive;
 mod base64;
 pub mod chain;
 mod cursor;
@@ -82,6 +83,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use anchor_reader::AnchorReader;
+pub use archive::{Archive, ArchiveError};
 pub use cursor::{Cursor, CursorStore};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
