@@ -40,7 +40,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn read(directory: &Path) -> Result<Option<Checkpoint>, SlipError> {
+    pub fn read(directory: &Path) -> Result<Option<Checkpoint>, SlipError> {
         slip::read(&directory.join("checkpoint"))
     }
 
