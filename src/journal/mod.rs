@@ -40,7 +40,7 @@
 //!
 //! ```text
 //! lock                    held by the one daemon that writes here
-//! checkpoint cursor boots small files, written whole or not at all
+//! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
@@ -71,7 +71,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use cursor::{Cursor, CursorStore};
+pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
