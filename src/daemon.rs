@@ -21,7 +21,7 @@ mod log;
 mod recovery;
 mod shown;
 mod supervise;
-mod upstream;
+pub mod upstream;
 
 use std::io;
 use std::path::{Path, PathBuf};

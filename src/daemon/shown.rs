@@ -116,6 +116,8 @@ fn uplink_view(up: &UplinkStatus, down: &DownstreamStatus) -> serde_json::Value 
         "epoch": up.epoch,
         "cursor": up.cursor,
         "newest": up.newest,
+        "live": up.live,
+        "draining_per_s": up.draining_per_s,
         "backlog": up.backlog,
         "in_flight": up.in_flight,
         "published": up.published,

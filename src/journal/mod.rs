@@ -41,8 +41,10 @@
 //!
 //! ```text
 //! lock                    held by the one daemon that writes here
-//! checkpoint cursor boots small files, written whole or not at all
+//! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
+//! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
+//! signing-key.pem, .pub   the key that signs them, where the store has its own, and its public half
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
@@ -84,7 +86,7 @@ use serde::{Deserialize, Serialize};
 
 pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
-pub use cursor::{Cursor, CursorStore};
+pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};

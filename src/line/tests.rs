@@ -81,6 +81,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             client_id: "test".to_owned(),
             login: None,
             window: 10,
+            backlog_per_s: 5_000,
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 10_000,

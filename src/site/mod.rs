@@ -224,6 +224,8 @@ pub struct UplinkSettings {
     pub login: Option<(String, PathBuf)>,
     /// Publishes in flight.
     pub window: u16,
+    /// Events of a backlog sent a second, at most, while live events go beside it.
+    pub backlog_per_s: u32,
     /// Silence after which the connection is rebuilt.
     pub silence_ms: u32,
     /// Largest MQTT packet.

@@ -195,6 +195,7 @@ fn uplink(directory: &Path, table: &Table, default_id: String) -> Option<UplinkS
         client_id: table.known_text("client-id").map_or(default_id, str::to_owned),
         login: table.known_text("user").map(str::to_owned).zip(password),
         window: table.number("window"),
+        backlog_per_s: table.number("backlog-per-s"),
         silence_ms: table.number("silence-ms"),
         packet_limit: table.number::<u32>("packet-limit-kib") as usize * 1024,
         health_ms: table.number("health-ms"),

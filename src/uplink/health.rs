@@ -40,6 +40,15 @@ pub struct Health {
     pub devices: BTreeMap<String, Device>,
     /// Events durable and not yet acknowledged; `null` when offline.
     pub backlog: Option<u64>,
+    /// While a backlog is drained: the newest live event that is acknowledged, ahead of it; otherwise `null`.
+    #[serde(default)]
+    pub live: Option<u64>,
+    /// Events acknowledged a second while a backlog is drained; 0 where there is none.
+    #[serde(default)]
+    pub draining_per_s: u64,
+    /// Events that the journal no longer had when their turn came, since the start.
+    #[serde(default)]
+    pub missing: u64,
     /// Versions; `null` when offline.
     pub versions: Option<Versions>,
 }
@@ -75,6 +84,9 @@ impl Health {
             alarms,
             devices: devices.into_iter().map(|(name, device)| (name, device.into())).collect(),
             backlog: Some(uplink.backlog),
+            live: uplink.live,
+            draining_per_s: uplink.draining_per_s,
+            missing: uplink.missing,
             versions: Some(Versions { sortd: env!("CARGO_PKG_VERSION").to_owned(), plan: line.plan }),
         }
     }
@@ -86,6 +98,9 @@ impl Health {
             alarms: Vec::new(),
             devices: BTreeMap::new(),
             backlog: None,
+            live: None,
+            draining_per_s: 0,
+            missing: 0,
             versions: None,
         }
     }

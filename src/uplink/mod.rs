@@ -18,7 +18,8 @@
 //! # Words
 //!
 //! *Cursor*: every event up to it is acknowledged. *Window*: publishes in flight at most. *Backlog*: durable
-//! and not yet acknowledged. *Epoch*: one life of the store; its event sequence begins at 1.
+//! and not yet acknowledged. *Live range*: what is sent ahead of a large backlog, with a cursor of its own
+//! ([`ranges`]). *Epoch*: one life of the store; its event sequence begins at 1.
 //!
 //! # Invariants
 //!
@@ -36,6 +37,7 @@ pub mod health;
 pub mod milestones;
 pub mod orders;
 pub mod publisher;
+pub mod ranges;
 pub mod schema;
 pub mod status;
 

@@ -9,12 +9,18 @@ pub struct UplinkStatus {
     pub connected: bool,
     /// `host:port`.
     pub broker: String,
-    /// Store epoch that is being published; 0 until the store is open.
+    /// Store epoch of `cursor`; 0 until the store is open. Below `live_epoch` while an earlier one is sent.
     pub epoch: u64,
-    /// Every event up to here is acknowledged by the broker.
+    /// Every event of `epoch` up to here is acknowledged by the broker.
     pub cursor: u64,
-    /// Newest durable event.
+    /// Newest durable event of the open epoch.
     pub newest: u64,
+    /// The open store epoch; 0 until the store is open.
+    pub live_epoch: u64,
+    /// While a backlog is drained: live events are acknowledged up to here, ahead of `cursor`.
+    pub live: Option<u64>,
+    /// Events acknowledged a second, over the last second, while a backlog is drained; otherwise 0.
+    pub draining_per_s: u64,
     /// Events durable and not yet acknowledged.
     pub backlog: u64,
     /// Published and not yet acknowledged, the places of a gap included.

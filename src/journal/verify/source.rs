@@ -138,7 +138,7 @@ impl Source for Archive {
 
     fn witnesses(&self) -> Vec<Witness> {
         let checkpoint = opening::Checkpoint::read(self.directory()).ok().flatten();
-        let cursor = cursor::read(self.directory()).ok().flatten();
+        let cursor = cursor::read_newest(self.directory()).ok().flatten();
         let checkpoint = checkpoint.map(|checkpoint| Witness {
             what: "the checkpoint was written".to_owned(),
             epoch: checkpoint.epoch,

@@ -32,6 +32,7 @@ fn settings(port: u16) -> UplinkSettings {
         client_id: "sortd-test".to_owned(),
         login: None,
         window: 100,
+        backlog_per_s: 1_000_000,
         silence_ms: 5_000,
         packet_limit: 1 << 20,
         health_ms: 60_000,
