@@ -16,6 +16,7 @@
 //! over its last entries and a snapshot; the journal makes them durable; the uplink says *offline*.
 
 mod acknowledge;
+mod anchored;
 mod line_thread;
 mod log;
 mod recovery;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::acknowledge::Acknowledge;
+use self::anchored::Anchored;
 use self::line_thread::{Control, Ends, LineThread, ORDERS_A_TURN};
 use self::recovery::TakenUp;
 use self::shown::Shown;
@@ -304,6 +306,7 @@ impl Running {
             brief,
             stopped.clone(),
         );
+        let publisher = publisher.with_anchors(Arc::new(Anchored(self.handle.anchors())));
         tasks.spawn(publisher.run());
         let events = events.clone();
         let offer = Box::new(move |batch| match events.try_send(Event::Orders(batch)) {

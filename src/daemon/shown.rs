@@ -105,6 +105,13 @@ fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {
         "orders": status.orders,
         "orders_refused": status.orders_refused,
         "days_deleted": status.days_deleted,
+        "anchor": status.anchor.as_ref().map(|anchor| serde_json::json!({
+            "number": anchor.number,
+            "seq": anchor.seq,
+            "time": jiff::Timestamp::from_microsecond(anchor.wall_us).map(|time| time.to_string()).ok(),
+            "key_id": anchor.key_id,
+        })),
+        "anchors_failed": status.anchors_failed,
         "quarantined": status.quarantined.len(),
     })
 }

@@ -17,6 +17,8 @@ pub(super) enum Sent {
     Event(Lane, Cursor),
     /// No event: the lane has nothing more up to here. It needs no acknowledgement of its own.
     Passed(Lane, Cursor),
+    /// The anchor with this number.
+    Anchor(u64),
     /// A health message.
     Health,
 }
@@ -42,6 +44,8 @@ pub(super) struct Progress {
 pub(super) struct Released {
     pub backlog: Progress,
     pub live: Progress,
+    /// Newest anchor.
+    pub anchor: Option<u64>,
 }
 
 /// The queue.
@@ -99,6 +103,10 @@ impl Flight {
             let (lane, at, events) = match entry.sent {
                 Sent::Event(lane, at) => (lane, at, 1),
                 Sent::Passed(lane, at) => (lane, at, 0),
+                Sent::Anchor(number) => {
+                    released.anchor = Some(number);
+                    continue;
+                }
                 Sent::Health => continue,
             };
             let progress = match lane {

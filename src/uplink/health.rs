@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rumqttc::{LastWill, QoS};
 use serde::{Deserialize, Serialize};
 
+use super::anchors::AnchorBrief;
 use super::status::UplinkStatus;
 use crate::line::record::Alarm;
 use crate::watch::{Board, DeviceHealth, Ne107};
@@ -49,6 +50,8 @@ pub struct Health {
     /// Events that the journal no longer had when their turn came, since the start.
     #[serde(default)]
     pub missing: u64,
+    /// The last anchor that was published since the start; `null` before the first.
+    pub anchor: Option<AnchorBrief>,
     /// Versions; `null` when offline.
     pub versions: Option<Versions>,
 }
@@ -87,6 +90,7 @@ impl Health {
             live: uplink.live,
             draining_per_s: uplink.draining_per_s,
             missing: uplink.missing,
+            anchor: uplink.anchor.clone(),
             versions: Some(Versions { sortd: env!("CARGO_PKG_VERSION").to_owned(), plan: line.plan }),
         }
     }
@@ -101,6 +105,7 @@ impl Health {
             live: None,
             draining_per_s: 0,
             missing: 0,
+            anchor: None,
             versions: None,
         }
     }

@@ -27,6 +27,7 @@
 //! - No queue of its own holds what cannot be read again from the journal or delivered again by the broker.
 //! - The broker being away never touches the line: the backlog grows in the journal, an alarm says so.
 
+pub mod anchors;
 mod broker;
 mod digital_link;
 pub mod downstream;

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use self::lane::{Batch, Lane};
 use self::link::Link;
+use super::anchors::{self, Anchors, Outbox};
 use super::broker::{self, Lost, Topics};
 use super::health::{self, Health};
 use super::milestones::{Cursor, Milestones, MilestonesError};
@@ -77,6 +78,7 @@ pub struct Publisher<M> {
     stored_at: Instant,
     pace: Pace,
     attempt: u32,
+    anchors: Option<Outbox>,
 }
 
 /// How fast the backlog goes out.
@@ -127,8 +129,16 @@ impl<M: Milestones> Publisher<M> {
             stored_at: Instant::now(),
             pace: Pace { since: Instant::now(), events: 0, per_s: 0 },
             attempt: 0,
+            anchors: None,
         };
         (publisher, watched)
+    }
+
+    /// Publishes these anchors, too.
+    #[must_use]
+    pub fn with_anchors(self, anchors: Arc<dyn Anchors>) -> Publisher<M> {
+        let outbox = Outbox::new(anchors, self.topics.anchors());
+        Publisher { anchors: Some(outbox), ..self }
     }
 
     /// Publishes until `stop`, through every failure of the broker.
@@ -226,7 +236,7 @@ impl<M: Milestones> Publisher<M> {
             clean_session: true,
             manual_acks: false,
             incoming_limit: self.settings.packet_limit,
-            inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES),
+            inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES + anchors::PLACES),
             last_will: Some(health::last_will(self.topics.health())),
         };
         let (client, mut events) = match broker::open(&self.settings, options).await {
@@ -234,6 +244,7 @@ impl<M: Milestones> Publisher<M> {
             Err(why) => return End::Lost(why),
         };
         let mut link = Link::new(self, client);
+        self.anchors.iter_mut().for_each(Outbox::begin);
         let mut durable = self.milestones.durable();
         // Events made durable while nobody looked are not lost to `changed`.
         durable.mark_changed();
@@ -330,6 +341,9 @@ impl<M: Milestones> Publisher<M> {
                 link.progress = link.heard;
                 self.attempt = 0;
                 let released = link.flight.acked(ack.pkid);
+                if let (Some(outbox), Some(number)) = (&mut self.anchors, released.anchor) {
+                    outbox.acked(number);
+                }
                 if let Some(ranges) = self.ranges.as_mut() {
                     link.release(ranges, released);
                 }
@@ -369,6 +383,7 @@ impl<M: Milestones> Publisher<M> {
                 return Some(End::Lost(Lost::NoAck(silence.as_millis())));
             }
             self.publish_health(link, now);
+            self.publish_anchors(link);
         }
         self.store_cursor(now);
         self.measure(link, now);
@@ -420,6 +435,20 @@ impl<M: Milestones> Publisher<M> {
             link.goodbye = link.client.try_disconnect().is_ok();
         }
         (now >= link.leave_by).then_some(End::Stop)
+    }
+
+    fn publish_anchors(&mut self, link: &mut Link) {
+        let Some(outbox) = &mut self.anchors else { return };
+        let idle = link.flight.len() == 0;
+        if outbox.look(&link.client, &mut link.flight, &self.board) && idle {
+            link.progress = Instant::now();
+        }
+        let last = outbox.last();
+        self.status.send_if_modified(|status| {
+            let news = status.anchor.as_ref() != last;
+            status.anchor = last.cloned();
+            news
+        });
     }
 
     fn publish_health(&mut self, link: &mut Link, now: Instant) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::anchors::AnchorBrief;
+
 /// The publisher as it stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkStatus {
@@ -29,6 +31,8 @@ pub struct UplinkStatus {
     pub published: u64,
     /// Events the journal no longer had when their turn came.
     pub missing: u64,
+    /// The last anchor the broker has acknowledged since this start.
+    pub anchor: Option<AnchorBrief>,
     /// Connections lost or failed since this start.
     pub reconnects: u64,
     /// Why the connection was last rebuilt.
