@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::watch;
 
+use crate::journal::verify::Live;
 use crate::journal::{JournalHandle, JournalState, JournalStatus, ReadError, Reader};
 use crate::line::ChuteNo;
 use crate::line::event::{Ask, Asked, Event};
@@ -70,6 +71,7 @@ impl Shown {
                 let status = Arc::clone(&line.borrow());
                 hand_on(&site, &status, &events, ask)
             }),
+            records: Some(Live::new(&self.handle)),
             about: About {
                 site: self.site.name.clone(),
                 line: self.site.line_name.clone(),

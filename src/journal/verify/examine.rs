@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::frame::Frame;
 use super::proof::{AnchorFault, check_signature};
 use super::report::{Bad, Report, Verdict};
@@ -14,7 +16,7 @@ use crate::journal::signing::PublicKey;
 const SAID_LIMIT: usize = 50;
 
 /// Something beside the records that knows how far they went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Witness {
     /// What it is, for people.
     pub what: String,

@@ -36,11 +36,13 @@
 
 mod examine;
 pub mod frame;
+mod live;
 pub mod proof;
 mod report;
 mod source;
 
 pub use examine::{Examiner, Witness};
+pub use live::Live;
 pub use proof::{AnchorFault, ChainFault, Place, Step, chain_of, check_anchor, check_signature};
 pub use report::{Bad, Report, Verdict};
 pub use source::{Source, SourceError, examine};

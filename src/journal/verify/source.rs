@@ -7,7 +7,7 @@ use crate::journal::signing::PublicKey;
 use crate::journal::{Archive, DaySpan, Frame, ReadError, SlipError, anchor_reader, cursor, opening, slip};
 
 /// Frames asked for at a time.
-const BATCH: usize = 1_024;
+const BATCH: usize = 4_096;
 /// Records of a day that cannot be read one after the other; the rest of it is given up then.
 const UNREADABLE_LIMIT: u32 = 64;
 
@@ -42,9 +42,9 @@ pub trait Source {
     /// The anchors in order, and what of their files is damaged.
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError>;
     /// What else knows how far the records went.
-    fn witnesses(&self) -> Vec<Witness>;
+    fn witnesses(&self) -> Result<Vec<Witness>, SourceError>;
     /// Other files that are not as they were written, and what was put aside: findings and notes.
-    fn others(&self) -> (Vec<String>, Vec<String>);
+    fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError>;
 }
 
 /// Examines a store from its first record to its last. `trusted`: keys that may have signed its anchors;
@@ -52,13 +52,13 @@ pub trait Source {
 pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, SourceError> {
     // Anchors and witnesses first: a live store goes on, and they must not speak of what is read no more.
     let (anchors, damage) = source.anchors()?;
-    let witnesses = source.witnesses();
+    let witnesses = source.witnesses()?;
     let days = source.days()?;
     let mut examiner = Examiner::new(anchors, trusted);
     for what in damage {
         examiner.finding(format!("Anchors are damaged: {what}."));
     }
-    let (findings, notes) = source.others();
+    let (findings, notes) = source.others()?;
     findings.into_iter().for_each(|what| examiner.finding(what));
     notes.into_iter().for_each(|what| examiner.note(what));
     // Names of days are in the order of time.
@@ -136,7 +136,7 @@ impl Source for Archive {
         anchor_reader::all(self.directory()).map_err(|error| SourceError::Failed(error.to_string()))
     }
 
-    fn witnesses(&self) -> Vec<Witness> {
+    fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
         let checkpoint = opening::Checkpoint::read(self.directory()).ok().flatten();
         let cursor = cursor::read_newest(self.directory()).ok().flatten();
         let checkpoint = checkpoint.map(|checkpoint| Witness {
@@ -151,10 +151,10 @@ impl Source for Archive {
             seq: None,
             event_seq: Some(cursor.acked),
         });
-        checkpoint.into_iter().chain(cursor).collect()
+        Ok(checkpoint.into_iter().chain(cursor).collect())
     }
 
-    fn others(&self) -> (Vec<String>, Vec<String>) {
+    fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError> {
         let (mut findings, mut notes) = (Vec::new(), Vec::new());
         let mut check = |path: &std::path::Path| {
             if let Err(SlipError::Damaged { path, what }) = slip::load(path) {
@@ -171,6 +171,6 @@ impl Source for Archive {
         for aside in std::fs::read_dir(directory.join("quarantine")).into_iter().flatten().flatten() {
             notes.push(format!("Put aside as damaged: {}.", aside.path().display()));
         }
-        (findings, notes)
+        Ok((findings, notes))
     }
 }

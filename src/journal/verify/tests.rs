@@ -44,11 +44,11 @@ impl Source for Made {
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError> {
         Ok((self.anchors.clone(), Vec::new()))
     }
-    fn witnesses(&self) -> Vec<Witness> {
-        self.witnesses.clone()
+    fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
+        Ok(self.witnesses.clone())
     }
-    fn others(&self) -> (Vec<String>, Vec<String>) {
-        (Vec::new(), Vec::new())
+    fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError> {
+        Ok((Vec::new(), Vec::new()))
     }
 }
 
