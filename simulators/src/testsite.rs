@@ -127,6 +127,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             client_id: "testsite-line1".to_owned(),
             login: None,
             window: 100,
+            backlog_per_s: 5_000,
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 5_000,
@@ -136,6 +137,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             cache_mib: 8,
             keep_days: 180,
             space: SpaceSettings::default(),
+            signing_key: None,
         },
         panel: PanelSettings { socket: directory.join("sortd.sock"), http: None },
     })

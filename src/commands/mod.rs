@@ -11,6 +11,7 @@ pub mod identify;
 pub mod line;
 pub mod parcel;
 pub mod status;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -64,6 +65,13 @@ enum Command {
     Explain {
         /// Any code of the parcel: waybill, SSCC, EPC, order's code.
         code: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Whether the record is what was written: intact, altered, truncated, unchained tail, anchor mismatch.
+    Verify {
+        #[command(flatten)]
+        options: verify::Options,
         #[command(flatten)]
         format: Format,
     },
@@ -157,6 +165,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Identify { codes, format } => identify(&config, &codes, format),
         Command::Status(format) => status::command(&client(&config), format),
         Command::Explain { code, format } => explain::command(&client(&config), &code, format),
+        Command::Verify { options, format } => verify::command(&client(&config), &options, format),
         Command::Line { action, operator, format } => ask(&config, &operator, action.asked(), format),
         Command::Chute { number, action, operator, format } => {
             ask(&config, &operator, action.asked(number), format)
@@ -319,6 +328,8 @@ mod tests {
             "sortd status --json",
             "sortd explain ABC123 --json --config /tmp/x",
             "sortd identify A B C --json",
+            "sortd verify",
+            "sortd verify --store /tmp/copy --key a.pub --key b.pub --json",
             "sortd line start --by li",
             "sortd line stop",
             "sortd line purge",

@@ -41,11 +41,13 @@
 //!
 //! ```text
 //! lock                    held by the one daemon that writes here
-//! checkpoint cursor boots small files, written whole or not at all
+//! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! gone                    which records are known not to be in the store any more
 //! deleted                 what retention deleted, a line of JSON each
 //! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
+//! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
+//! signing-key.pem, .pub   the key that signs them, where the store has its own, and its public half
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
@@ -54,6 +56,8 @@
 //! ```
 
 pub mod anchor;
+mod anchor_log;
+mod anchor_reader;
 mod archive;
 mod base64;
 pub mod chain;
@@ -65,6 +69,7 @@ mod gone;
 mod handle;
 mod inflight;
 mod keys;
+mod notary;
 mod opening;
 mod orders;
 mod quarantine;
@@ -86,15 +91,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
 pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,
 };
-pub use cursor::{Cursor, CursorStore};
+pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
+pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
 pub use orders::ORDER_LIMIT;
 pub use quarantine::Quarantined;
@@ -106,7 +113,7 @@ pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::{SpaceSettings, StoreSettings};
+use crate::site::{Site, SpaceSettings, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -160,6 +167,19 @@ pub struct JournalSettings {
     pub space: SpaceSettings,
     /// Where faults and alarms are reported.
     pub board: Board,
+    /// Who signs anchors; `None`: none are made.
+    pub anchors: Option<AnchorSettings>,
+}
+
+/// Whose records anchors speak of, and who signs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorSettings {
+    /// Site.
+    pub site: String,
+    /// Line.
+    pub line: String,
+    /// File of the private key, where the configuration names one.
+    pub signing_key: Option<PathBuf>,
 }
 
 impl JournalSettings {
@@ -172,6 +192,7 @@ impl JournalSettings {
             batch_limit: BATCH_LIMIT,
             space: store.space,
             board,
+            anchors: None,
         }
     }
 
@@ -184,7 +205,19 @@ impl JournalSettings {
             batch_limit: BATCH_LIMIT,
             space: SpaceSettings::default(),
             board,
+            anchors: None,
         }
+    }
+
+    /// With anchors, signed for this site and line.
+    #[must_use]
+    pub fn anchored(self, site: &Site) -> JournalSettings {
+        let anchors = AnchorSettings {
+            site: site.name.clone(),
+            line: site.line_name.clone(),
+            signing_key: site.store.signing_key.clone(),
+        };
+        JournalSettings { anchors: Some(anchors), ..self }
     }
 
     fn cache_bytes(&self) -> u64 {

@@ -247,6 +247,7 @@ impl Writer {
         let what = format!("record {expected} expected, {came} came");
         self.settings.board.fault(DEVICE, "number-skipped", &what);
         gone::enter(&self.settings.directory, &self.settings.board, (expected, came - 1));
+        self.attest();
         if let Some(day) = self.shelf.current() {
             day.seal()?;
         }

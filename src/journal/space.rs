@@ -190,6 +190,9 @@ impl Writer {
             }),
             Err(error) => settings.board.fault(DEVICE, "retention", &error),
         }
+        if let Some(oldest) = self.shelf.spans().first() {
+            self.notary.prune(&oldest.name);
+        }
     }
 }
 

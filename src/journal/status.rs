@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::notary::AnchorStatus;
 use super::quarantine::Quarantined;
 use super::space::Space;
 
@@ -64,6 +65,10 @@ pub struct JournalStatus {
     pub store_mib: u64,
     /// Snapshots, copies and bundles that were not stored because room was low.
     pub extras_left_out: u64,
+    /// The last anchor, once there is one.
+    pub anchor: Option<AnchorStatus>,
+    /// Anchors that could not be made since this start.
+    pub anchors_failed: u64,
     /// What was put into quarantine since this start.
     pub quarantined: Vec<Quarantined>,
 }

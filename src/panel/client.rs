@@ -116,12 +116,27 @@ impl Client {
         self.call(Method::POST, "/ask", Some(body))
     }
 
+    /// A JSON answer.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// An answer as it comes.
+    pub(super) fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.answer(Method::GET, path, None)
+    }
+
     fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
+        let answer = self.answer(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+    }
+
+    fn answer(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -136,7 +151,7 @@ impl Client {
             };
             return Err(ClientError::Refused { status: status.as_u16(), error });
         }
-        serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+        Ok(answer)
     }
 
     async fn exchange(

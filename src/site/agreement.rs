@@ -53,6 +53,9 @@ impl Files {
             uplink::check(notes, directory, sortd);
             check_store(notes, sortd);
             check_socket(notes, directory, sortd);
+            if let Some(store) = sortd.table("store") {
+                check_signing_key(notes, directory, store);
+            }
         }
         if let Some(plc) = self.plc() {
             check_plc(notes, plc);
@@ -361,6 +364,23 @@ fn check_store(notes: &mut Notes, sortd: &Table) {
             format!("the hard limit of {hard} MiB is less than `max-size-mib`, {max} MiB"),
             format!("at least {max}"),
             "days that upstream lacks must be the last to go: raise `hard-size-mib`, or lower `max-size-mib`",
+        );
+    }
+}
+
+/// A key that is named and cannot be read leaves the store without anchors.
+fn check_signing_key(notes: &mut Notes, directory: &Path, store: &Table) {
+    if let Some(file) = store.known_text("signing-key-file")
+        && let path = directory.join(file)
+        && let Err(error) = std::fs::File::open(&path)
+    {
+        // Under systemd a credential exists only while the service runs: no error.
+        notes.warning(
+            store.spot_of("signing-key-file"),
+            format!("the signing key {} cannot be read now: {error}", path.display()),
+            "a file that the service can read when it starts",
+            "correct the path (openssl genpkey -algorithm ed25519 makes a key); a systemd credential appears \
+             only while the service runs",
         );
     }
 }

@@ -56,6 +56,8 @@ static STORE: TableShape = TableShape {
             .or(Preset::Integer(512)),
         integer("reserve-mib", (0, 4_096, "MiB"), "64", "Free space, in MiB, under which no more parcels are asked for; as much is kept aside for those on the belt.")
             .or(Preset::Integer(64)),
+        text("signing-key-file", &PATH, "\"/etc/sortd/credentials/signing-key.pem\"", "Ed25519 private key (PKCS#8, PEM or DER) that signs anchors; without it the systemd credential `sortd-signing-key`, else a key made at the first start.")
+            .optional(),
     ],
 };
 
@@ -74,6 +76,8 @@ static UPLINK: TableShape = TableShape {
         text("client-id", &NAME, "\"sortd-dongguan-line-1\"", "MQTT client id, unique at the broker; `sortd-SITE-LINE` unless given. The receiving client has `-down` behind it.")
             .optional(),
         integer("window", (1, 1000, "messages"), "100", "Publishes on their way at once.").or(Preset::Integer(100)),
+        integer("backlog-per-s", (1, 1_000_000, "events/s"), "5000", "Events of a backlog sent a second, at most, while live events go beside it.")
+            .or(Preset::Integer(5_000)),
         text("user", &LABEL, "\"sortd\"", "User name at the broker; needs `password-file`.").optional(),
         text("password-file", &PATH, "\"/run/credentials/sortd.service/mqtt-password\"", "File whose first line is the password.")
             .optional(),

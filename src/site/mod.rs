@@ -272,6 +272,8 @@ pub struct UplinkSettings {
     pub login: Option<(String, PathBuf)>,
     /// Publishes in flight.
     pub window: u16,
+    /// Events of a backlog sent a second, at most, while live events go beside it.
+    pub backlog_per_s: u32,
     /// Silence after which the connection is rebuilt.
     pub silence_ms: u32,
     /// Largest MQTT packet.
@@ -289,6 +291,8 @@ pub struct StoreSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// File of the key that signs anchors, where the configuration names one.
+    pub signing_key: Option<PathBuf>,
     /// How much room it takes and leaves.
     pub space: SpaceSettings,
 }

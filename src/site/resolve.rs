@@ -230,6 +230,7 @@ fn uplink(directory: &Path, table: &Table, default_id: String) -> Option<UplinkS
         client_id: table.known_text("client-id").map_or(default_id, str::to_owned),
         login: table.known_text("user").map(str::to_owned).zip(password),
         window: table.number("window"),
+        backlog_per_s: table.number("backlog-per-s"),
         silence_ms: table.number("silence-ms"),
         packet_limit: table.number::<u32>("packet-limit-kib") as usize * 1024,
         health_ms: table.number("health-ms"),
@@ -247,6 +248,7 @@ fn store(directory: &Path, table: &Table) -> StoreSettings {
             keep_free_mib: table.number("keep-free-mib"),
             reserve_mib: table.number("reserve-mib"),
         },
+        signing_key: table.known_text("signing-key-file").map(|file| directory.join(file)),
     }
 }
 

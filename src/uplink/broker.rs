@@ -52,6 +52,10 @@ impl Topics {
     pub fn events(&self) -> String {
         self.topic("events")
     }
+    /// Signed checkpoints of the record, up.
+    pub fn anchors(&self) -> String {
+        self.topic("anchors")
+    }
     /// Retained health, up.
     pub fn health(&self) -> String {
         self.topic("health")

@@ -6,6 +6,7 @@ mod damage;
 mod flow;
 mod frozen;
 mod stall;
+mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
