@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use simulators::bench::{self, Bench};
 use simulators::day::{self, DayOptions};
 use simulators::demo::{self, DemoError, DemoOptions, DemoResult};
 use simulators::devices::{self, DevicesOptions};
@@ -22,6 +23,9 @@ enum Command {
     Demo(DemoOptions),
     /// Hours of the line in seconds: virtual time, in-process, same seed, same output.
     Day(DayOptions),
+    /// Measures a part and its floor in the same run.
+    #[command(subcommand)]
+    Bench(Bench),
     /// The hardware of a line only, behind real protocols, for a `sortd` started by hand.
     Devices(DevicesOptions),
 }
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
     match Sim::parse().command {
         Command::Demo(options) => run_demo(options),
         Command::Day(options) => run_day(&options),
+        Command::Bench(bench) => run_bench(bench),
         Command::Devices(options) => run_devices(&options),
     }
 }
@@ -91,6 +96,17 @@ fn with_runtime<T>(work: impl Future<Output = T>) -> Option<T> {
             eprintln!("no runtime: {error}");
             None
         }
+    }
+}
+
+fn run_bench(bench: Bench) -> ExitCode {
+    match with_runtime(bench::run(bench)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => ExitCode::from(3),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The uplink against brokers: a stub that can be told to misbehave, the embedded one, and mosquitto.
 
+mod backlog;
 pub mod journal;
 mod orders_down;
 mod outbox;
