@@ -212,8 +212,12 @@ fn encoded(outbox: &Outbox) -> Result<Vec<Vec<u8>>, UplinkBenchError> {
     let mut at = Cursor { epoch: upstream.head().unwrap_or_default().epoch, seq: 0 };
     let mut payloads = Vec::new();
     let mut pen: Option<Pen> = None;
+    let (mut reading, mut encoding) = (Duration::ZERO, Duration::ZERO);
     loop {
+        let begun = now();
         let records = upstream.after(at, 256)?;
+        let read = now();
+        reading += read.duration_since(begun);
         for record in &records {
             if pen.is_none() {
                 pen = upstream.run_of(record.seq).map(Pen::new);
@@ -221,7 +225,10 @@ fn encoded(outbox: &Outbox) -> Result<Vec<Vec<u8>>, UplinkBenchError> {
             payloads.extend(pen.as_ref().and_then(|pen| pen.document(record, at.epoch)));
             at.seq = record.event_seq.unwrap_or(at.seq);
         }
+        encoding += read.elapsed();
         if records.is_empty() {
+            let each = |took: Duration| took.as_secs_f64() * 1e6 / payloads.len().max(1) as f64;
+            println!("reading {:.1} µs, encoding {:.1} µs an event", each(reading), each(encoding));
             return Ok(payloads);
         }
     }
