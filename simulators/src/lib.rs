@@ -6,6 +6,7 @@
 //! | [`couple`] | the two couplings: virtual time straight into `sortd`'s core, real time behind protocols |
 //! | [`broker`] | an embedded broker, or a real mosquitto, with outages on one port |
 //! | [`cloud`] | the upstream that pushes orders and checks every event |
+//! | [`watcher`] | `sim cloud`: the cloud alone, for a line that runs already |
 //! | [`upstream`] | the cloud in one piece with the world's orders |
 //! | [`outbox`] | a real journal full of milestones, and the real publisher over it |
 //! | [`bench`] | `sim bench`: a thing and its floor in the same run |
@@ -29,4 +30,5 @@ pub mod process;
 pub mod rig;
 pub mod testsite;
 pub mod upstream;
+pub mod watcher;
 pub mod world;
