@@ -6,6 +6,7 @@
 pub mod journal;
 pub mod start;
 pub mod story;
+pub mod uplink;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,6 +34,8 @@ pub enum Bench {
     Journal(journal::JournalOptions),
     /// From kill -9 of a daemon with a store to the same one being ready again.
     Start(start::StartOptions),
+    /// The publisher against a bare client loop, and how live events stay live while a backlog is drained.
+    Uplink(uplink::UplinkBench),
 }
 
 /// Why nothing was measured.
@@ -61,6 +64,9 @@ pub enum BenchError {
     /// The daemon.
     #[error(transparent)]
     Process(#[from] crate::process::ProcessError),
+    /// The uplink.
+    #[error(transparent)]
+    Uplink(#[from] uplink::UplinkBenchError),
     /// Something that must hold while it is measured does not.
     #[error("{0}")]
     Broken(String),
@@ -91,6 +97,11 @@ pub async fn run(options: BenchOptions) -> Result<(), BenchError> {
         Bench::Journal(bench) => {
             let figures = journal::run(&bench, directory.path())?;
             print!("{}", figures.table());
+            write(options.json.as_deref(), &figures)
+        }
+        Bench::Uplink(bench) => {
+            let figures = uplink::run(&bench, directory.path()).await?;
+            print!("{figures}");
             write(options.json.as_deref(), &figures)
         }
         Bench::Start(bench) => {
