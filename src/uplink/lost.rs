@@ -31,6 +31,10 @@ pub(super) enum Lost {
     Unsolicited { broker: String, packet: u16 },
     #[error("{broker} takes no more bytes")]
     Jammed { broker: String },
+    #[error("the connection to {broker} broke: {why}")]
+    Broke { broker: String, why: std::io::Error },
+    #[error("{broker} did not answer to the last ping")]
+    NoPong { broker: String },
     #[error("{0}")]
     Connection(Box<ConnectionError>),
     #[error("nothing heard from the broker for {0} ms")]
@@ -97,6 +101,8 @@ impl Lost {
             | Lost::Garbage { .. }
             | Lost::Unsolicited { .. }
             | Lost::Jammed { .. }
+            | Lost::Broke { .. }
+            | Lost::NoPong { .. }
             | Lost::Connection(_)
             | Lost::Silence(_)
             | Lost::NoAck(_)
@@ -127,6 +133,8 @@ impl Lost {
             | Lost::Garbage { .. }
             | Lost::Unsolicited { .. }
             | Lost::Jammed { .. }
+            | Lost::Broke { .. }
+            | Lost::NoPong { .. }
             | Lost::Connection(_)
             | Lost::Silence(_)
             | Lost::Collision(_)
@@ -162,7 +170,8 @@ pub(super) fn name(why: ConnectionError, at: &Place<'_>) -> Lost {
             TlsFault::WrongName { broker, expected, presented: " and cannot be for such a host".to_owned() }
                 .into()
         }
-        ConnectionError::Io(why) if !at.connected => Lost::Unreachable { broker, why },
+        ConnectionError::Io(why) if at.connected => Lost::Broke { broker, why },
+        ConnectionError::Io(why) => Lost::Unreachable { broker, why },
         ConnectionError::NetworkTimeout => Lost::NoAnswer { broker, seconds: at.timeout_s },
         ConnectionError::FlushTimeout => Lost::Jammed { broker },
         ConnectionError::ConnectionRefused(code) => Lost::Refused { broker, why: refusal(code) },
@@ -188,6 +197,7 @@ pub(super) fn name(why: ConnectionError, at: &Place<'_>) -> Lost {
             StateError::Unsolicited(packet) => Lost::Unsolicited { broker, packet },
             StateError::ConnectionAborted if !at.connected => hung_up(at),
             StateError::ConnectionAborted => Lost::Closed,
+            StateError::AwaitPingResp => Lost::NoPong { broker },
             other => Lost::Connection(Box::new(ConnectionError::MqttState(other))),
         },
         other => Lost::Connection(Box::new(other)),
@@ -230,7 +240,11 @@ fn stream(why: std::io::Error, at: &Place<'_>) -> Lost {
     if !at.connected && matches!(why.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) {
         return hung_up(at);
     }
-    Lost::Connection(Box::new(ConnectionError::Io(why)))
+    if !at.connected && why.kind() == ErrorKind::Other {
+        // The stream ended within what would be a packet.
+        return Lost::NotMqtt { broker: at.broker.to_owned(), why: why.to_string() };
+    }
+    Lost::Broke { broker: at.broker.to_owned(), why }
 }
 
 fn hung_up(at: &Place<'_>) -> Lost {
