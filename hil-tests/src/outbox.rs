@@ -48,6 +48,7 @@ pub fn settings(ports: &[u16]) -> UplinkSettings {
         silence_ms: 3_000,
         packet_limit: 1 << 20,
         health_ms: 60_000,
+        echo_check: false,
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 10_000,
+            echo_check: false,
         },
         store: StoreSettings { directory: "store".into(), cache_mib: 8, keep_days: 1 },
         panel: PanelSettings { socket: "socket".into(), http: None },

@@ -35,6 +35,10 @@ pub(super) enum Lost {
     Broke { broker: String, why: std::io::Error },
     #[error("{broker} did not answer to the last ping")]
     NoPong { broker: String },
+    #[error("{broker} acknowledges what is published to {topic}, and does not pass it on")]
+    NotPassedOn { broker: String, topic: String },
+    #[error("{broker} refused the subscription to {topic}, so that nothing proves that it passes events on")]
+    NotProvable { broker: String, topic: String },
     #[error("{0}")]
     Connection(Box<ConnectionError>),
     #[error("nothing heard from the broker for {0} ms")]
@@ -88,11 +92,17 @@ impl Refusal {
 }
 
 impl Lost {
+    /// The broker took the connection and still was of no use; the next CONNACK says nothing new.
+    pub fn is_hollow(&self) -> bool {
+        matches!(self, Lost::NoAck(_) | Lost::NotPassedOn { .. } | Lost::NotProvable { .. })
+    }
+
     /// A word for the counter of faults.
     pub fn kind(&self) -> &'static str {
         match self {
             Lost::Tls(fault) => fault.kind(),
             Lost::Refused { .. } => "connect_refused",
+            Lost::NotPassedOn { .. } | Lost::NotProvable { .. } => "not_passed_on",
             Lost::Password { .. }
             | Lost::Unreachable { .. }
             | Lost::NoAnswer { .. }
@@ -125,6 +135,9 @@ impl Lost {
             }
             Lost::NotMqtt { .. } => "Correct the port in `broker`; where it is a TLS port, write `mqtts://`.",
             Lost::SubscriptionRefused(_) => "Let this client subscribe to that topic at the broker.",
+            Lost::NotPassedOn { .. } | Lost::NotProvable { .. } => {
+                "Let this client write and read its `events` and `health` topics at the broker, with messages up to `packet-limit-kib`; where it may not read, switch `echo-check` off. Events are kept."
+            }
             Lost::NoAck(_) => {
                 "Look at the broker: storage full, or its cluster without a quorum. Events are kept and sent again."
             }

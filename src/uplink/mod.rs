@@ -36,6 +36,7 @@ pub mod health;
 mod lost;
 pub mod milestones;
 pub mod orders;
+mod proof;
 pub mod publisher;
 pub mod schema;
 pub mod status;

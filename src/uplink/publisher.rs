@@ -63,6 +63,8 @@ pub struct Publisher<M> {
     storing: Option<JoinHandle<Result<Cursor, MilestonesError>>>,
     stored_at: Instant,
     attempt: u32,
+    /// The last connection was taken and of no use: the alarm stands until something is acknowledged.
+    hollow: bool,
 }
 
 /// Why a connection ended.
@@ -102,6 +104,7 @@ impl<M: Milestones> Publisher<M> {
             storing: None,
             stored_at: Instant::now(),
             attempt: 0,
+            hollow: false,
         };
         (publisher, watched)
     }
@@ -125,6 +128,7 @@ impl<M: Milestones> Publisher<M> {
                     let remedy = why.remedy().unwrap_or(REMEDY);
                     self.board.device(DEVICE, Ne107::Failure, &why.to_string(), remedy);
                     self.dialler.lost();
+                    self.hollow = why.is_hollow();
                     self.status.send_modify(|status| {
                         status.reconnects += 1;
                         status.last_error = Some(why.to_string());
@@ -184,6 +188,10 @@ impl<M: Milestones> Publisher<M> {
             incoming_limit: self.settings.packet_limit,
             inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES),
             last_will: Some(health::last_will(self.topics.health())),
+            own: self
+                .settings
+                .echo_check
+                .then(|| broker::Own { events: self.topics.events(), health: self.topics.health() }),
         };
         self.status.send_modify(|status| status.broker = self.dialler.broker());
         let (client, mut events) = match self.dialler.open(options).await {
@@ -246,7 +254,9 @@ impl<M: Milestones> Publisher<M> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 tracing::info!(broker = %self.status.borrow().broker, "uplink connected");
-                self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                if !self.hollow {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
                 link.connected = true;
                 link.heard = Instant::now();
                 self.status.send_modify(|status| status.connected = true);
@@ -255,6 +265,9 @@ impl<M: Milestones> Publisher<M> {
                 link.heard = Instant::now();
                 link.progress = link.heard;
                 self.attempt = 0;
+                if std::mem::take(&mut self.hollow) {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
                 let (newest, count) = link.flight.acked(ack.pkid);
                 if let (Some(seq), Some(cursor)) = (newest, self.cursor.as_mut()) {
                     cursor.seq = seq;

@@ -34,7 +34,7 @@ async fn a_nats_cluster_that_loses_a_follower_and_then_its_leader_has_every_even
     // The uplink begins at the node that is killed first, and finds the others by itself.
     let nodes = [cluster.mqtt(follower), cluster.mqtt(stream.leader), cluster.mqtt(other)];
     let journal = Journal::new(EVENTS / 3);
-    let settings = UplinkSettings { silence_ms: 5_000, ..settings(&nodes) };
+    let settings = UplinkSettings { silence_ms: 5_000, echo_check: true, ..settings(&nodes) };
     let mut outbox = Outbox::start(settings, &journal);
     outbox.until("a thousand events", |status| status.cursor >= 1_000).await;
 

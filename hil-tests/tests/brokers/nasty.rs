@@ -160,6 +160,28 @@ async fn one_that_refuses_the_subscription_is_said_while_events_go_on() {
     broker.ledger().check(200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_lets_nothing_be_proven_is_not_believed() {
+    let broker = Nasty::start(topics().events(), Manner::NoSubscriptions).await;
+    let proving = UplinkSettings { echo_check: true, ..impatient(broker.port) };
+    let mut outbox = Outbox::start(proving, &Journal::new(200));
+    outbox.until("three attempts", |status| status.reconnects >= 3).await;
+    outbox.alarm("refused the subscription to sortd/v1/dg/l1/events").await;
+    assert_eq!(outbox.status.borrow().cursor, 0);
+    outbox.end().await;
+    // It grants the subscription, and yet nothing comes back.
+    let broker = Nasty::start(topics().events(), Manner::Good).await;
+    let mut outbox =
+        Outbox::start(UplinkSettings { echo_check: true, ..impatient(broker.port) }, &Journal::new(200));
+    outbox.until("three attempts", |status| status.reconnects >= 3).await;
+    let alarm = outbox.alarm("acknowledges what is published to sortd/v1/dg/l1/events").await;
+    assert!(alarm.remedy.contains("echo-check"), "{alarm:?}");
+    assert_eq!(outbox.status.borrow().cursor, 0);
+    outbox.end().await;
+    // A window of 100, in which health has a place, and the same again at each attempt.
+    broker.ledger().check(99);
+}
+
 /// One node of two takes connections and acknowledges nothing: the other is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_that_never_acknowledges_is_left_for_the_other() {
