@@ -85,9 +85,7 @@ impl Proof {
                 after.insert(*packet);
             }
             (State::Proving { after, acknowledged, .. }, Event::Incoming(Packet::PubAck(ack))) => {
-                if after.remove(&ack.pkid) {
-                    *acknowledged += 1;
-                }
+                *acknowledged += u64::from(after.remove(&ack.pkid));
             }
             // What was retained is an old message: it comes with the subscription.
             (State::Proving { came_back, .. }, Event::Incoming(Packet::Publish(publish)))
