@@ -116,7 +116,7 @@ async fn each_tls_fault_has_its_name_and_passes_by_itself() {
     let url = format!("mqtts://127.0.0.1:{}", broker.port);
     configure(&rig, &url, &own);
     let site = rig.devices.site();
-    let upstream = Upstream::start(&site, broker.cloud, None, None).expect("a cloud");
+    let upstream = Upstream::start(site, broker.cloud, None, None).expect("a cloud");
     let cloud = &upstream.cloud;
     let mut daemon = rig.daemon().expect("sortd starts");
     wait(&mut daemon, "every device is good", |status| {
