@@ -131,6 +131,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 5_000,
+            echo_check: true,
         },
         store: StoreSettings {
             directory: directory.join("store"),

@@ -86,6 +86,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 10_000,
+            echo_check: false,
         },
         store: StoreSettings {
             directory: "store".into(),

@@ -88,6 +88,8 @@ static UPLINK: TableShape = TableShape {
             .or(Preset::Integer(1_024)),
         integer("health-ms", (1_000, 3_600_000, "ms"), "10000", "Period of the `health` message, in ms, when nothing changes.")
             .or(Preset::Integer(10_000)),
+        boolean("echo-check", "true", "Believe acknowledgements only once an event has come back: brokers acknowledge also what their access rules make them throw away.")
+            .or(Preset::Bool(true)),
         boolean("allow-plain-off-loopback", "false", "Permit MQTT without TLS to another machine. Only on a network of its own.")
             .or(Preset::Bool(false)),
     ],

@@ -280,6 +280,8 @@ pub struct UplinkSettings {
     pub packet_limit: usize,
     /// Period of `health` when nothing changes.
     pub health_ms: u32,
+    /// Believe the broker's acknowledgements only once an event has come back.
+    pub echo_check: bool,
 }
 
 /// Local store.

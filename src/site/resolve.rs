@@ -234,6 +234,7 @@ fn uplink(directory: &Path, table: &Table, default_id: String) -> Option<UplinkS
         silence_ms: table.number("silence-ms"),
         packet_limit: table.number::<u32>("packet-limit-kib") as usize * 1024,
         health_ms: table.number("health-ms"),
+        echo_check: table.flag("echo-check"),
     })
 }
 

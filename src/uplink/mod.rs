@@ -38,6 +38,7 @@ pub mod health;
 mod lost;
 pub mod milestones;
 pub mod orders;
+mod proof;
 pub mod publisher;
 pub mod ranges;
 pub mod schema;

@@ -80,6 +80,8 @@ pub struct Publisher<M> {
     pace: Pace,
     attempt: u32,
     anchors: Option<Outbox>,
+    /// The last connection was taken and of no use: the alarm stands until something is acknowledged.
+    hollow: bool,
 }
 
 /// How fast the backlog goes out.
@@ -131,6 +133,7 @@ impl<M: Milestones> Publisher<M> {
             pace: Pace { since: Instant::now(), events: 0, per_s: 0 },
             attempt: 0,
             anchors: None,
+            hollow: false,
         };
         (publisher, watched)
     }
@@ -161,6 +164,7 @@ impl<M: Milestones> Publisher<M> {
                     let remedy = why.remedy().unwrap_or(REMEDY);
                     self.board.device(DEVICE, Ne107::Failure, &why.to_string(), remedy);
                     self.dialler.lost();
+                    self.hollow = why.is_hollow();
                     self.status.send_modify(|status| {
                         status.reconnects += 1;
                         status.last_error = Some(why.to_string());
@@ -241,6 +245,10 @@ impl<M: Milestones> Publisher<M> {
             incoming_limit: self.settings.packet_limit,
             inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES + anchors::PLACES),
             last_will: Some(health::last_will(self.topics.health())),
+            own: self
+                .settings
+                .echo_check
+                .then(|| broker::Own { events: self.topics.events(), health: self.topics.health() }),
         };
         self.status.send_modify(|status| status.broker = self.dialler.broker());
         let (client, mut events) = match self.dialler.open(options).await {
@@ -338,7 +346,9 @@ impl<M: Milestones> Publisher<M> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 tracing::info!(broker = %self.status.borrow().broker, "uplink connected");
-                self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                if !self.hollow {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
                 link.connected = true;
                 link.heard = Instant::now();
                 self.status.send_modify(|status| status.connected = true);
@@ -346,6 +356,9 @@ impl<M: Milestones> Publisher<M> {
             Event::Incoming(Packet::PubAck(ack)) => {
                 link.came = (true, true);
                 self.attempt = 0;
+                if std::mem::take(&mut self.hollow) {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
                 let released = link.flight.acked(ack.pkid);
                 if let (Some(outbox), Some(number)) = (&mut self.anchors, released.anchor) {
                     outbox.acked(number);

@@ -38,6 +38,7 @@ fn settings(port: u16) -> UplinkSettings {
         silence_ms: 5_000,
         packet_limit: 1 << 20,
         health_ms: 60_000,
+        echo_check: false,
     }
 }
 
