@@ -48,8 +48,8 @@ pub const EPCIS_CONTEXT: &str = "https://ref.gs1.org/standards/epcis/2.0.0/epcis
 const DBM: &str = "DBM";
 /// What is said of the wall clock while nobody has asked it.
 const CLOCK_UNKNOWN: &str = "unknown";
-/// Room for a document and for a canonical string: most are a little under a kilobyte.
-const ROOM: usize = 1_280;
+/// Room for a document or a canonical string: most are a little under a kilobyte.
+pub const ROOM: usize = 1_280;
 
 /// The document of a milestone as published, or `None` where upstream is not told of the record.
 /// `run` is the start that opened the record's run, `epoch` the store's. Whoever encodes many keeps a [`Pen`].
@@ -57,12 +57,23 @@ pub fn document(record: &Record, run: &Started, epoch: u64) -> Option<Vec<u8>> {
     Pen::new(Arc::new(run.clone())).document(record, epoch)
 }
 
-/// A text in both spellings: as JSON (quotes included) and as the event hash has it.
+/// A text in both spellings.
 #[derive(Debug, Clone)]
 struct Spelt {
+    /// As JSON, quotes included.
     json: String,
-    hash: String,
+    /// As the event hash has it; `None` where that is what stands between the quotes.
+    other: Option<String>,
 }
+
+impl Spelt {
+    fn hash(&self) -> &str {
+        self.other.as_deref().unwrap_or_else(|| &self.json[1..self.json.len() - 1])
+    }
+}
+
+/// Room for canonical strings, used again and again.
+pub type Scratch = String;
 
 /// The encoder of one run: what stands in many of its events is spelt out once.
 #[derive(Debug)]
@@ -74,6 +85,11 @@ pub struct Pen {
     opening: String,
     /// Own namespace as the event hash writes it before a name.
     braced: String,
+    /// The domain is one: letters, digits, `.` and `-` only. Then an own URI, its name percent-encoded, needs no
+    /// escape in JSON and no rule of the event hash changes it.
+    plain_domain: bool,
+    /// Site and line as they begin the name of an object that nobody knows yet.
+    unknown: String,
     line: Spelt,
     induction: Spelt,
     readers: Vec<Spelt>,
@@ -157,6 +173,15 @@ impl Pen {
                 quoted(&namespace)
             ),
             braced: format!("{{{namespace}}}"),
+            plain_domain: run
+                .domain
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')),
+            unknown: {
+                let mut out = String::new();
+                encode(&mut out, &format!("{}-{}-", run.site, run.line));
+                out
+            },
             line: place(format!("{}-{}", run.site, run.line)),
             induction: at_line("induction"),
             readers: run.readers.iter().map(|name| at_line(name)).collect(),
@@ -192,14 +217,22 @@ impl Pen {
 
     /// The document of a milestone of this run, or `None` where upstream is not told of the record.
     pub fn document(&self, record: &Record, epoch: u64) -> Option<Vec<u8>> {
-        let seq = record.event_seq?;
-        let Body::Fact(fact) = &record.body else { return None };
-        let moment = self.moment(fact)?;
+        let mut out = String::with_capacity(ROOM);
+        self.write(&mut out, &mut Scratch::with_capacity(ROOM), record, epoch).then(|| out.into_bytes())
+    }
+
+    /// Writes the document behind `out`; `false`, and nothing, where upstream is not told of the record.
+    pub fn write(&self, out: &mut String, scratch: &mut Scratch, record: &Record, epoch: u64) -> bool {
+        let Some(seq) = record.event_seq else { return false };
+        let Body::Fact(fact) = &record.body else { return false };
+        let Some(moment) = self.moment(fact) else { return false };
         let time = event_time(record.wall_us);
         let offset = offset_of(record.wall_us, &self.zone);
-        let canonical = self.canonical(&moment, seq, epoch, &time, &offset);
-        let digest = Sha256::digest(canonical.as_bytes());
-        Some(self.json(&moment, seq, epoch, &time, &offset, &digest))
+        scratch.clear();
+        self.canonical(scratch, &moment, seq, epoch, &time, &offset);
+        let digest = Sha256::digest(scratch.as_bytes());
+        self.json(out, &moment, seq, epoch, &time, &offset, &digest);
+        true
     }
 
     fn spell(&self, text: &str) -> Spelt {
@@ -207,12 +240,32 @@ impl Pen {
     }
 
     fn uri(&self, family: &str, name: &str) -> Spelt {
-        self.spell(&uri(&self.run, family, name))
+        if !self.plain_domain {
+            return self.spell(&uri(&self.run, family, name));
+        }
+        let mut json = self.own_uri(family, name.len());
+        encode(&mut json, name);
+        json.push('"');
+        Spelt { json, other: None }
+    }
+
+    /// An own URI in quotes, up to its name.
+    fn own_uri(&self, family: &str, room: usize) -> String {
+        let mut json = String::with_capacity(self.run.domain.len() + family.len() + room + 16);
+        push_all(&mut json, &["\"https://", &self.run.domain, "/", family, "/"]);
+        json
     }
 
     /// The object before anybody knows what it is. The PLC's epoch is part of it, since the PLC may use a
     /// track id again after its own restart.
     fn anonymous(&self, pass: PassKey) -> Spelt {
+        if self.plain_domain {
+            let mut json = self.own_uri("obj", self.unknown.len() + 17);
+            json.push_str(&self.unknown);
+            push_parcel(&mut json, pass);
+            json.push('"');
+            return Spelt { json, other: None };
+        }
         let Started { site, line, .. } = &*self.run;
         self.uri("obj", &format!("{site}-{line}-{}-{}", pass.epoch, pass.track))
     }
@@ -314,7 +367,7 @@ impl Pen {
                     reason,
                     slack_ms: slack_ms.map(i64::from),
                     destination: destination.as_ref().map(|name| self.uri("dest", name)),
-                    plan: Some(self.spell(&format!("sha256:{plan}"))),
+                    plan: (*plan != self.run.plan).then(|| self.spell(&format!("sha256:{plan}"))),
                     ..self.plain(Some(*pass), object, step)
                 }
             }
@@ -347,60 +400,67 @@ impl Pen {
     }
 
     /// The document; members of each object in the order of their names.
-    fn json(&self, m: &Moment<'_>, seq: u64, epoch: u64, time: &str, offset: &str, digest: &[u8]) -> Vec<u8> {
-        let mut out = String::with_capacity(ROOM);
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the event, used in both forms")]
+    fn json(
+        &self,
+        out: &mut String,
+        m: &Moment<'_>,
+        seq: u64,
+        epoch: u64,
+        time: &str,
+        offset: &str,
+        digest: &[u8],
+    ) {
         out.push_str(&self.opening);
-        push_all(&mut out, &["\"", time, "\""]);
+        push_all(out, &["\"", time, "\""]);
         out.push_str(r#","epcisBody":{"eventList":[{"action":"OBSERVE","bizLocation":{"id":"#);
-        push_all(&mut out, &[&self.line.json, r#"},"bizStep":"#, &m.step.json]);
+        push_all(out, &[&self.line.json, r#"},"bizStep":"#, &m.step.json]);
         if let Some(order) = &m.order {
             push_all(
-                &mut out,
+                out,
                 &[r#","bizTransactionList":[{"bizTransaction":"#, &order.json, r#","type":"po"}]"#],
             );
         }
         if let Some(place) = &m.chute_place {
             push_all(
-                &mut out,
+                out,
                 &[r#","destinationList":[{"destination":"#, &place.json, r#","type":"location"}]"#],
             );
         }
-        push_all(&mut out, &[r#","disposition":"#, &m.disposition.json, r#","epcList":["#, &m.object.json]);
+        push_all(out, &[r#","disposition":"#, &m.disposition.json, r#","epcList":["#, &m.object.json]);
         if let Some(identity) = &m.identity {
-            push_all(&mut out, &[",", &identity.json]);
+            push_all(out, &[",", &identity.json]);
         }
         out.push_str(r#"],"eventID":"ni:///sha-256;"#);
-        push_hex(&mut out, digest);
-        push_all(&mut out, &[r#"?ver=CBV2.0","eventTime":""#, time, r#"","eventTimeZoneOffset":""#, offset]);
-        push_all(&mut out, &[r#"","readPoint":{"id":"#, &m.read_point.json, "}"]);
+        push_hex(out, digest);
+        push_all(out, &[r#"?ver=CBV2.0","eventTime":""#, time, r#"","eventTimeZoneOffset":""#, offset]);
+        push_all(out, &[r#"","readPoint":{"id":"#, &m.read_point.json, "}"]);
         if let Some((place, dbm)) = &m.signal {
-            push_all(&mut out, &[r#","sensorElementList":[{"sensorMetadata":{"deviceID":"#, &place.json]);
-            push_all(&mut out, &[r#"},"sensorReport":[{"type":"#, &self.rssi.json, r#","uom":""#, DBM]);
+            push_all(out, &[r#","sensorElementList":[{"sensorMetadata":{"deviceID":"#, &place.json]);
+            push_all(out, &[r#"},"sensorReport":[{"type":"#, &self.rssi.json, r#","uom":""#, DBM]);
             out.push_str(r#"","value":"#);
-            push_number(&mut out, i64::from(*dbm));
+            push_number(out, i64::from(*dbm));
             out.push_str("}]}]");
         }
         self.each_own(m, seq, epoch, |name, value| {
-            push_all(&mut out, &[",\"sortd:", name, "\":"]);
+            push_all(out, &[",\"sortd:", name, "\":"]);
             match value {
                 Own::Text(text) => out.push_str(&text.json),
-                Own::Word(word) => push_all(&mut out, &["\"", word, "\""]),
+                Own::Word(word) => push_all(out, &["\"", word, "\""]),
                 Own::Parcel(pass) => {
-                    push_all(&mut out, &["\""]);
-                    push_parcel(&mut out, pass);
+                    push_all(out, &["\""]);
+                    push_parcel(out, pass);
                     out.push('"');
                 }
-                Own::Whole(number) => push_number(&mut out, number),
-                Own::Signed(number) => push_number(&mut out, number),
+                Own::Whole(number) => push_number(out, number),
+                Own::Signed(number) => push_number(out, number),
             }
         });
         out.push_str(r#","type":"ObjectEvent"}]},"schemaVersion":"2.0","type":"EPCISDocument"}"#);
-        out.into_bytes()
     }
 
     /// The string the event hash is taken over: CBV 2.0 section 8.9, see [`hash`].
-    fn canonical(&self, m: &Moment<'_>, seq: u64, epoch: u64, time: &str, offset: &str) -> String {
-        let mut out = String::with_capacity(ROOM);
+    fn canonical(&self, out: &mut String, m: &Moment<'_>, seq: u64, epoch: u64, time: &str, offset: &str) {
         out.push_str("eventType=ObjectEventeventTime=");
         // Years of four digits are written here as there.
         if time.len() == "2026-11-22T00:00:00.000Z".len() && !time.starts_with('-') {
@@ -408,43 +468,42 @@ impl Pen {
         } else {
             out.push_str(&hash::time(time));
         }
-        push_all(&mut out, &["eventTimeZoneOffset=", offset]);
+        push_all(out, &["eventTimeZoneOffset=", offset]);
         let mut objects = [Some(&m.object), m.identity.as_ref()];
-        objects.sort_unstable_by(|a, b| a.map(|spelt| &spelt.hash).cmp(&b.map(|spelt| &spelt.hash)));
-        let mut named = objects.into_iter().flatten().filter(|object| !object.hash.is_empty()).peekable();
+        objects.sort_unstable_by(|a, b| a.map(Spelt::hash).cmp(&b.map(Spelt::hash)));
+        let mut named = objects.into_iter().flatten().filter(|object| !object.hash().is_empty()).peekable();
         if named.peek().is_some() {
             out.push_str("epcList");
         }
-        named.for_each(|object| push_all(&mut out, &["epc=", &object.hash]));
-        push_all(&mut out, &["action=OBSERVEbizStep=", &m.step.hash, "disposition=", &m.disposition.hash]);
-        push_all(&mut out, &["readPointid=", &m.read_point.hash, "bizLocationid=", &self.line.hash]);
+        named.for_each(|object| push_all(out, &["epc=", object.hash()]));
+        push_all(out, &["action=OBSERVEbizStep=", m.step.hash(), "disposition=", m.disposition.hash()]);
+        push_all(out, &["readPointid=", m.read_point.hash(), "bizLocationid=", self.line.hash()]);
         if let Some(order) = &m.order {
-            push_all(&mut out, &["bizTransactionListbizTransaction=", &order.hash]);
+            push_all(out, &["bizTransactionListbizTransaction=", order.hash()]);
             out.push_str("type=https://ref.gs1.org/cbv/BTT-po");
         }
         if let Some(place) = &m.chute_place {
-            push_all(&mut out, &["destinationListdestination=", &place.hash]);
+            push_all(out, &["destinationListdestination=", place.hash()]);
             out.push_str("type=https://ref.gs1.org/cbv/SDT-location");
         }
         if let Some((place, dbm)) = &m.signal {
-            push_all(&mut out, &["sensorElementListsensorElementsensorMetadatadeviceID=", &place.hash]);
-            push_all(&mut out, &["sensorReporttype=", &self.rssi.hash, "value="]);
-            push_number(&mut out, i64::from(*dbm));
-            push_all(&mut out, &["uom=", DBM]);
+            push_all(out, &["sensorElementListsensorElementsensorMetadatadeviceID=", place.hash()]);
+            push_all(out, &["sensorReporttype=", self.rssi.hash(), "value="]);
+            push_number(out, i64::from(*dbm));
+            push_all(out, &["uom=", DBM]);
         }
         self.each_own(m, seq, epoch, |name, value| {
-            push_all(&mut out, &[&self.braced, name, "="]);
+            push_all(out, &[&self.braced, name, "="]);
             match value {
-                Own::Text(text) => out.push_str(&text.hash),
+                Own::Text(text) => out.push_str(text.hash()),
                 Own::Word(word) => out.push_str(word),
-                Own::Parcel(pass) => push_parcel(&mut out, pass),
-                Own::Whole(number) if number <= EXACT => push_number(&mut out, number),
+                Own::Parcel(pass) => push_parcel(out, pass),
+                Own::Whole(number) if number <= EXACT => push_number(out, number),
                 // The hash takes every number for a double.
                 Own::Whole(number) => out.push_str(&hash::canonical(&number.to_string())),
-                Own::Signed(number) => push_number(&mut out, number),
+                Own::Signed(number) => push_number(out, number),
             }
         });
-        out
     }
 
     /// Own fields in the order of their names, which is the order of both forms.
@@ -489,7 +548,10 @@ enum Own<'a> {
 }
 
 fn spell(text: &str, prefixes: &Prefixes, stem: Stem) -> Spelt {
-    Spelt { json: quoted(text), hash: hash::spelling(text, prefixes, stem) }
+    let json = quoted(text);
+    let hash = hash::spelling(text, prefixes, stem);
+    let other = (json[1..json.len() - 1] != hash).then_some(hash);
+    Spelt { json, other }
 }
 
 fn quoted(text: &str) -> String {

@@ -258,6 +258,9 @@ impl<M: Milestones> Publisher<M> {
                 let mut poll = pin!(events.poll());
                 loop {
                     tokio::select! {
+                        // While packets come one after the other nothing else is looked at, but they soon do not:
+                        // what is read ahead lasts for a few milliseconds, and only the second branch brings more.
+                        biased;
                         event = &mut poll => break event,
                         (lane, batch) = link::finished(&mut link.backlog, &mut link.live) => {
                             self.take_batch(&mut link, lane, batch);
@@ -337,8 +340,7 @@ impl<M: Milestones> Publisher<M> {
                 self.status.send_modify(|status| status.connected = true);
             }
             Event::Incoming(Packet::PubAck(ack)) => {
-                link.heard = Instant::now();
-                link.progress = link.heard;
+                link.came = (true, true);
                 self.attempt = 0;
                 let released = link.flight.acked(ack.pkid);
                 if let (Some(outbox), Some(number)) = (&mut self.anchors, released.anchor) {
@@ -349,7 +351,7 @@ impl<M: Milestones> Publisher<M> {
                 }
             }
             Event::Incoming(Packet::Disconnect) => return Some(End::Lost(Lost::Closed)),
-            Event::Incoming(_) => link.heard = Instant::now(),
+            Event::Incoming(_) => link.came.0 = true,
             Event::Outgoing(Outgoing::Publish(packet)) => link.flight.left(packet),
             Event::Outgoing(Outgoing::AwaitAck(packet)) => return Some(End::Lost(Lost::Collision(packet))),
             Event::Outgoing(Outgoing::Disconnect) if link.leaving => return Some(End::Stop),
@@ -371,6 +373,14 @@ impl<M: Milestones> Publisher<M> {
         self.see_head();
         self.split_if_behind(link);
         let silence = broker::silence(&self.settings);
+        // Stamped here and not with every packet: a look is short against any silence.
+        let (heard, progress) = std::mem::take(&mut link.came);
+        if heard {
+            link.heard = now;
+        }
+        if progress {
+            link.progress = now;
+        }
         if link.broken {
             return Some(End::Lost(Lost::Closed));
         }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::LOOK;
+use crate::journal::Record;
 use crate::line::event::Started;
-use crate::uplink::epcis::Pen;
+use crate::uplink::epcis::{self, Pen, Scratch};
 use crate::uplink::milestones::{Cursor, Milestones, MilestonesError};
 
 /// Records read and encoded at a time: a few milliseconds of work, a few hundred kilobytes.
@@ -21,7 +23,7 @@ const PENS: usize = 2;
 #[derive(Debug)]
 pub(super) enum Ready {
     /// Publish this.
-    Event(Cursor, Vec<u8>),
+    Event(Cursor, Bytes),
     /// Nothing lies between the last event and here.
     Passed(Cursor),
 }
@@ -68,9 +70,14 @@ impl Lane {
         Lane { read, ready: VecDeque::new(), reading: None, not_before: now }
     }
 
+    /// Whether it has enough, or is being served.
+    pub fn is_fed(&self) -> bool {
+        self.reading.is_some() || self.ready.len() >= BATCH
+    }
+
     /// Whether the next batch should be read now.
     pub fn is_hungry(&self, now: Instant) -> bool {
-        self.reading.is_none() && self.ready.len() < BATCH && now >= self.not_before
+        !self.is_fed() && now >= self.not_before
     }
 
     pub fn start<M: Milestones>(&mut self, milestones: &Arc<M>, pens: &Pens, wanted: Wanted) {
@@ -114,34 +121,36 @@ fn fetch<M: Milestones>(milestones: &M, pens: &Pens, wanted: Wanted) -> Result<B
         }
         let found = records.len();
         let until = if is_open { wanted.until } else { u64::MAX };
-        let run = common_run(milestones, records.first().map(|r| r.seq), records.last().map(|r| r.seq));
+        let pen = common_run(milestones, records.first().map(|r| r.seq), records.last().map(|r| r.seq));
+        let pen = pen.map(|run| pen_of(pens, &run));
+        let mut sheaf = Sheaf::default();
         for record in &records {
             let Some(seq) = record.event_seq.filter(|seq| *seq > batch.read.seq) else { continue };
             let place = Cursor { epoch: at.epoch, seq: seq.min(until) };
-            batch.missing += place.seq - batch.read.seq - u64::from(seq <= until);
+            let hole = place.seq - batch.read.seq - u64::from(seq <= until);
             if seq > until {
                 if place > batch.read {
-                    batch.read = place;
-                    batch.ready.push(Ready::Passed(place));
+                    sheaf.passed(place);
                 }
+                (batch.read, batch.missing) = (place, batch.missing + hole);
                 break;
             }
-            let Some(run) = run.clone().or_else(|| milestones.run_of(record.seq)) else {
-                if batch.ready.is_empty() {
+            let of_run = || milestones.run_of(record.seq).map(|run| pen_of(pens, &run));
+            let Some(pen) = pen.clone().or_else(of_run) else {
+                if batch.ready.is_empty() && sheaf.is_empty() {
                     return Err(MilestonesError::NoRun { record: record.seq });
                 }
                 // What stands before it goes out; the next read begins with it and says so.
-                batch.missing -= place.seq - batch.read.seq - 1;
+                sheaf.bind(&mut batch.ready);
                 return Ok(batch);
             };
-            batch.read = place;
-            let document = pen_of(pens, &run).document(record, at.epoch);
-            batch.ready.push(match document {
-                Some(document) => Ready::Event(place, document),
-                // A milestone that upstream is not told of has no document; it is passed, not missing.
-                None => Ready::Passed(place),
-            });
+            (batch.read, batch.missing) = (place, batch.missing + hole);
+            sheaf.write(place, &pen, record);
+            if sheaf.is_full() {
+                sheaf.bind(&mut batch.ready);
+            }
         }
+        sheaf.bind(&mut batch.ready);
         if found > 0 || is_open {
             return Ok(batch);
         }
@@ -152,6 +161,50 @@ fn fetch<M: Milestones>(milestones: &M, pens: &Pens, wanted: Wanted) -> Result<B
         last = next.map_or(0, |(_, last)| last);
         batch.read = Cursor { epoch, seq: 0 };
         batch.ready.push(Ready::Passed(batch.read));
+    }
+}
+
+/// Documents that share a buffer: one allocation and no copy for many events.
+#[derive(Default)]
+struct Sheaf {
+    text: String,
+    scratch: Scratch,
+    /// Where each ends, `None` for a passed place.
+    ends: Vec<(Cursor, Option<usize>)>,
+}
+
+impl Sheaf {
+    /// Documents in one buffer: its memory is held until the last of them is acknowledged.
+    const MOST: usize = 32;
+
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() >= Sheaf::MOST
+    }
+
+    fn passed(&mut self, place: Cursor) {
+        self.ends.push((place, None));
+    }
+
+    fn write(&mut self, place: Cursor, pen: &Pen, record: &Record) {
+        if self.text.capacity() == 0 {
+            self.text.reserve(Sheaf::MOST * epcis::ROOM);
+        }
+        // A milestone that upstream is not told of has no document; it is passed, not missing.
+        let written = pen.write(&mut self.text, &mut self.scratch, record, place.epoch);
+        self.ends.push((place, written.then_some(self.text.len())));
+    }
+
+    fn bind(&mut self, ready: &mut Vec<Ready>) {
+        let bytes = Bytes::from(std::mem::take(&mut self.text));
+        let mut from = 0;
+        ready.extend(self.ends.drain(..).map(|(place, end)| match end {
+            Some(end) => Ready::Event(place, bytes.slice(std::mem::replace(&mut from, end)..end)),
+            None => Ready::Passed(place),
+        }));
     }
 }
 

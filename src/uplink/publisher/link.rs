@@ -1,6 +1,7 @@
 //! One connection of the publisher: what is read ahead, what is in flight, what was heard when.
 
-use rumqttc::{AsyncClient, ClientError, QoS, Request};
+use futures_util::FutureExt;
+use rumqttc::{AsyncClient, QoS};
 use tokio::time::Instant;
 
 use super::drip::Drip;
@@ -23,6 +24,8 @@ const LIVE_SHARE: usize = 8;
 pub(super) struct Link {
     pub client: AsyncClient,
     pub connected: bool,
+    /// Something came, and an acknowledgement came, since this was last looked at.
+    pub came: (bool, bool),
     pub flight: Flight,
     pub backlog: Lane,
     pub live: Lane,
@@ -56,6 +59,7 @@ impl Link {
         Link {
             client,
             connected: false,
+            came: (false, false),
             flight: Flight::default(),
             backlog: Lane::at(ranges.backlog, now),
             live: Lane::at(live, now),
@@ -83,6 +87,11 @@ impl Link {
     pub fn read_ahead<M: Milestones>(&mut self, publisher: &Publisher<M>) {
         let (Some(ranges), Some(head)) = (publisher.ranges, publisher.head) else { return };
         if self.leaving {
+            return;
+        }
+        // Called for every packet: most of the time both have enough, and nobody needs to ask for the time.
+        if self.backlog.is_fed() && (ranges.live.is_none_or(|_| self.live.is_fed() || self.live.read >= head))
+        {
             return;
         }
         let now = Instant::now();
@@ -166,14 +175,15 @@ impl Link {
         if self.flight.len() == 0 {
             self.progress = Instant::now();
         }
-        match self.client.try_publish(&*self.events_topic, QoS::AtLeastOnce, false, document) {
-            Ok(()) => self.flight.published(Sent::Event(lane, at)),
-            // The channel has as many places as may be in flight, so it is full only for a moment.
-            Err(ClientError::TryRequest(Request::Publish(kept))) => {
-                return Some(Ready::Event(at, kept.payload.to_vec()));
-            }
+        let handed =
+            self.client.publish_bytes(&*self.events_topic, QoS::AtLeastOnce, false, document.clone());
+        match handed.now_or_never() {
+            Some(Ok(())) => self.flight.published(Sent::Event(lane, at)),
+            // The channel has as many places as may be in flight, so it is full only for a moment; what was not
+            // taken at once is not taken at all.
+            None => return Some(Ready::Event(at, document)),
             // Cannot happen, and must not leave a hole behind the cursor if it does.
-            Err(why) => {
+            Some(Err(why)) => {
                 tracing::error!(seq = at.seq, error = %why, "an event could not be handed to the client");
                 self.broken = true;
             }

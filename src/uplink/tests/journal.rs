@@ -73,6 +73,10 @@ impl FakeJournal {
         self.stored.lock().unwrap().push(ranges);
     }
 
+    pub fn load_last(&self) -> Ranges {
+        self.stored.lock().unwrap().last().copied().unwrap()
+    }
+
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursors.lock().unwrap().last().copied()
     }

@@ -1,6 +1,7 @@
 //! The uplink against brokers: a stub that can be told to misbehave, the embedded one, and mosquitto.
 
 pub mod anchors_up;
+mod backlog;
 pub mod journal;
 mod orders_down;
 mod outbox;
