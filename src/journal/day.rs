@@ -282,6 +282,25 @@ impl Day {
         }
     }
 
+    /// Numbers of the records that a snapshot stands after, ascending; whether each is whole is not looked at.
+    pub fn snapshots(&self) -> Result<Vec<u64>, DayError> {
+        let (mut found, mut from) = (Vec::new(), keys::snapshot(0, 0));
+        loop {
+            let range = from..=keys::snapshot(u64::MAX, u16::MAX);
+            let next = guarded(&self.name, || self.db.range(range.clone()).next().transpose())?;
+            let Some((key, _)) = next else { return Ok(found) };
+            let seq = number(&key[1..9]);
+            found.push(seq);
+            from = keys::snapshot(seq.saturating_add(1), 0);
+        }
+    }
+
+    /// The snapshot after record `seq`, if it is whole.
+    pub fn snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DayError> {
+        let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX), false)?;
+        Ok(whole_snapshot(&chunks))
+    }
+
     /// Durable records from `from` on, at most `max`.
     pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, DayError> {
         let span = self.span();

@@ -50,6 +50,7 @@
 //! ```
 
 mod configs;
+mod copy;
 mod cursor;
 mod day;
 mod handle;
@@ -60,6 +61,7 @@ mod orders;
 mod quarantine;
 mod reader;
 mod record;
+mod recording;
 mod retention;
 mod settle;
 mod shelf;
@@ -77,6 +79,7 @@ pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,
 };
+pub use copy::StoreCopy;
 pub use cursor::{Cursor, CursorStore};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
@@ -85,6 +88,7 @@ pub use orders::ORDER_LIMIT;
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};
+pub use recording::{RecordedDay, Recording, RecordingError};
 pub use slip::SlipError;
 pub use status::{JournalState, JournalStatus};
 

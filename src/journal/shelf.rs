@@ -47,6 +47,11 @@ impl Shelf {
         }
     }
 
+    /// The store's directory.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     /// The store is open.
     pub fn ready(&self, sealed: Vec<Span>, current: Option<Day>) {
         let current = current.map(Arc::new);

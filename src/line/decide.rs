@@ -8,6 +8,7 @@ use super::record::{Candidate, Dropped, Fact, Target};
 use super::state::{Identity, Phase};
 use super::{ChuteNo, PassKey, Tick};
 use crate::identify::{Identification, Key, Reading, Verdict, identify, verdict};
+use crate::site::SortPlan;
 
 /// What became of the search for a chute.
 pub(super) struct Choice {
@@ -238,6 +239,21 @@ impl Core {
         };
         let choice = self.choose(key, &routes);
         self.bind(now, key, choice, Some(order.destination.clone()), out);
+    }
+
+    /// Where a pass in flight would be sent under another plan, with everything else as it stands. `None` where
+    /// no plan is asked: it has no identity, or no order is known.
+    pub(super) fn would_decide(&self, key: PassKey, plan: &SortPlan) -> Option<Target> {
+        let identity = self.state.passes.get(&key)?.identity.as_ref()?;
+        let order = self.orders.bound(&identity.key)?;
+        let exception = |reason| Target::Exception(self.site.exception_chute, reason);
+        if let Some(reason) = held(order) {
+            return Some(exception(reason));
+        }
+        let Some(routes) = plan.routes.get(&order.destination) else {
+            return Some(exception(Reason::NoRoute));
+        };
+        Some(self.choose(key, routes).to)
     }
 
     /// Among the destination's chutes the open one with most room; the next best becomes its alternate.

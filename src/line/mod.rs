@@ -28,9 +28,9 @@ pub mod status;
 mod tests;
 mod tie;
 
-pub use front::{Line, SnapshotError};
+pub use front::{Line, RestartError, SnapshotError};
 pub use orders::ORDERS_MOST;
-pub use replay::Differences;
+pub use replay::{Difference, Differences, Retake, Watch};
 
 use serde::{Deserialize, Serialize};
 
