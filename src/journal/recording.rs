@@ -21,15 +21,9 @@ pub struct RecordedDay {
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// There is no store.
-    #[error("{}: expected a store with days in it, there are none", .0.display())]
-    NoStore(std::path::PathBuf),
-    /// A daemon writes to it.
-    #[error(
-        "{}: a sortd writes to this store; leave out --store to ask it, or copy the store first",
-        .0.display()
-    )]
-    InUse(std::path::PathBuf),
+    /// The copy cannot be opened.
+    #[error(transparent)]
+    Archive(#[from] super::ArchiveError),
     /// Records cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
