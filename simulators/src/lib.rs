@@ -8,6 +8,7 @@
 //! | [`cloud`] | the upstream that pushes orders and checks every event |
 //! | [`upstream`] | the cloud in one piece with the world's orders |
 //! | [`day`] | `sim day`: hours of the line in seconds |
+//! | [`day_store`] | the store of such a day, written by the real journal |
 //! | [`demo`] | `sim demo`: the whole line over real protocols, with the real `sortd` |
 //! | [`figures`] | what a run comes to, as both print it |
 //! | [`rig`], [`process`] | a line in one directory, and the daemon as a process of its own |
@@ -18,6 +19,7 @@ pub mod broker;
 pub mod cloud;
 pub mod couple;
 pub mod day;
+pub mod day_store;
 pub mod demo;
 pub mod devices;
 pub mod figures;

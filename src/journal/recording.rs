@@ -2,11 +2,13 @@
 //!
 //! Replay, trials of a plan and evidence work over [`Recording`] and know nothing of where the records are.
 
+use serde::{Deserialize, Serialize};
+
 use super::configs::{ConfigError, ConfigFile};
 use super::{ReadError, Reader, Record, read_config};
 
 /// A day of records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedDay {
     /// Name of its directory.
     pub name: String,

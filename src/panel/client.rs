@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::routes::Refusal;
-use super::{AskReceipt, StatusDocument, Story};
+use super::{AskReceipt, RecordedQuestion, StatusDocument, Story};
 use crate::line::event::Ask;
 
 /// Longest wait for an answer: a story may be looked up in half a year of records.
@@ -114,6 +114,15 @@ impl Client {
     pub fn ask(&self, ask: &Ask) -> Result<AskReceipt, ClientError> {
         let body = serde_json::to_vec(ask).expect("a question is strings and numbers");
         self.call(Method::POST, "/ask", Some(body))
+    }
+
+    /// What is recorded.
+    ///
+    /// # Errors
+    /// [`ClientError`]; status 404 where it cannot be read.
+    pub fn recorded<T: DeserializeOwned>(&self, question: &RecordedQuestion) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(question).expect("a question is strings and numbers");
+        self.call(Method::POST, "/v1/journal/recorded", Some(body))
     }
 
     fn call<T: DeserializeOwned>(
