@@ -33,10 +33,13 @@ pub enum Action {
     /// A recorded shift under another plan: parcel by parcel, and the measures side by side.
     ///
     /// Each recorded decision is made again with what was known at that moment: identity, order, place on the
-    /// belt, and each chute as it was recorded. Confirmations are not fed, since they belong to the old plan. So:
+    /// belt, and each chute as it was recorded, but for the parcels that the trial has sent elsewhere. Confirmations
+    /// are not fed, since they belong to the old plan. So:
     ///
-    /// - A chute is as full as the old plan had made it. What the new one would put into it beyond its capacity,
-    ///   had its bag been changed when it was, is counted as beyond_capacity.
+    /// - Bags are changed when they were. What the new plan puts into a chute beyond its capacity until then is
+    ///   counted as beyond_capacity and closes no chute: its bag would have been changed sooner.
+    ///
+    /// - A full sensor, a lock, a jam stand as they were recorded.
     ///
     /// - What ended a pass otherwise than decided (lost, not confirmed, purged, a restart) happens all the same;
     ///   what is decided without a plan (no read, holds, gaps, unknown parcels) stays as it was.

@@ -15,7 +15,7 @@ use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
 use super::state::{SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
-use super::{PassKey, Tick};
+use super::{ChuteNo, PassKey, Tick};
 use crate::site::{Site, SortPlan};
 
 /// A frame waits this long for the encoder poll after it; longer, and the encoder is not to be heard.
@@ -111,9 +111,17 @@ impl Line {
     }
 
     /// Where a pass in flight would be sent under another plan, with everything else as it stands. `None` where
-    /// no plan is asked: it has no identity, or no order is known.
-    pub fn would_decide(&self, pass: PassKey, plan: &SortPlan) -> Option<Target> {
-        self.core.would_decide(pass, plan)
+    /// no plan is asked: it has no identity, or no order is known. `moved` says how many parcels more than it
+    /// really does a chute would hold under that plan: chutes are weighed by that, and one that is full only
+    /// because of parcels that would not be in it is open; but none is closed by it, since its bag would have
+    /// been changed in time.
+    pub fn would_decide(
+        &self,
+        pass: PassKey,
+        plan: &SortPlan,
+        moved: &dyn Fn(ChuteNo) -> i32,
+    ) -> Option<Target> {
+        self.core.would_decide(pass, plan, moved)
     }
 
     /// The configuration it works with.

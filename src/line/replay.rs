@@ -211,3 +211,137 @@ fn fact_of(entry: &Entry) -> Option<&Fact> {
         Body::Input(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{CODE, OTHER, Rig, site};
+    use super::*;
+    use crate::line::ChuteNo;
+    use crate::line::record::Report;
+    use crate::wire::plc::Discharge;
+
+    fn story() -> Rig {
+        let mut rig = Rig::new(true);
+        rig.order("o1", CODE, "A");
+        rig.read_parcel(1, &[CODE]);
+        rig.run(400);
+        rig.order("o2", OTHER, "B");
+        rig.read_parcel(2, &[OTHER]);
+        rig.hear(0, &["STRAY"]);
+        rig.run(8000);
+        rig.discharge(1, 1, Discharge::Confirmed);
+        rig.discharge(2, 3, Discharge::Confirmed);
+        rig
+    }
+
+    fn retaken(entries: impl IntoIterator<Item = Entry>) -> (u64, Vec<Difference<usize>>) {
+        let mut retake = Retake::from(Line::new(site(true)));
+        let mut found = Vec::new();
+        let mut tell = |difference: Difference<usize>| found.push(difference);
+        for (number, entry) in entries.into_iter().enumerate() {
+            retake.take(number, entry, &mut tell);
+        }
+        retake.settle(&mut tell);
+        (retake.compared(), found)
+    }
+
+    /// Another fact than the one recorded, whatever that is.
+    fn altered(fact: &Fact) -> Fact {
+        match fact {
+            Fact::Reported { .. } => Fact::AlarmCleared { id: "another".to_owned() },
+            _ => Fact::Reported {
+                pass: None,
+                code: "X".to_owned(),
+                uri: None,
+                what: Report::Found,
+                by: "nobody".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn every_recorded_fact_that_is_altered_is_told_with_its_number_and_no_other_is() {
+        let entries = story().entries;
+        let (compared, found) = retaken(entries.clone());
+        assert_eq!(found, []);
+        let facts: Vec<usize> = (0..entries.len()).filter(|at| fact_of(&entries[*at]).is_some()).collect();
+        assert_eq!(compared, facts.len() as u64);
+        assert!(facts.len() > 10, "{}", facts.len());
+        for at in facts {
+            let mut tampered = entries.clone();
+            let fact = altered(fact_of(&tampered[at]).expect("it is a fact"));
+            tampered[at].body = Body::Fact(fact.clone());
+            let (_, found) = retaken(tampered);
+            assert_eq!(found.len(), 1, "fact {at}: {found:?}");
+            assert_eq!((found[0].number, found[0].recorded.as_ref()), (at, Some(&fact)));
+            assert_eq!(found[0].concluded.as_ref(), fact_of(&entries[at]));
+        }
+    }
+
+    #[test]
+    fn a_recorded_fact_that_is_missing_or_too_much_is_told() {
+        let entries = story().entries;
+        let end = entries.iter().position(|entry| matches!(fact_of(entry), Some(Fact::Ended { .. })));
+        let end = end.expect("a parcel ends");
+        let mut missing = entries.clone();
+        missing.remove(end);
+        let (_, found) = retaken(missing);
+        assert!(found.iter().any(|found| matches!(found.concluded, Some(Fact::Ended { .. }))), "{found:?}");
+        let mut twice = entries.clone();
+        twice.insert(end, entries[end].clone());
+        let (_, found) = retaken(twice);
+        assert!(!found.is_empty() && found.iter().all(|found| found.number >= end), "{found:?}");
+    }
+
+    #[test]
+    fn an_altered_input_is_told_by_what_follows_from_it() {
+        let mut entries = story().entries;
+        let event = entries.iter_mut().rev().find_map(|entry| match &mut entry.body {
+            Body::Input(Input::Event(super::super::event::Event::Plc(event))) => Some(event),
+            Body::Input(_) | Body::Fact(_) => None,
+        });
+        let event = event.expect("the PLC said something");
+        let how = Discharge::Confirmed;
+        event.kind = crate::wire::plc::PlcEventKind::Discharged { chute: 1, how };
+        let (_, found) = retaken(entries);
+        assert!(!found.is_empty());
+    }
+
+    /// A restart in the middle: what the daemon does to the core is what [`Line::restarted`] does.
+    #[test]
+    fn a_restarted_line_goes_on_as_its_snapshot_would() {
+        let mut rig = story();
+        rig.order("o3", "AA3", "A");
+        rig.read_parcel(3, &["AA3"]);
+        let from = rig.entries.len();
+        let bytes = rig.line.snapshot().expect("the state encodes");
+        let mut again = Retake::from(rig.line.restarted(site(true)).expect("it is taken up"));
+        rig.line = Line::from_snapshot(site(true), &bytes).expect("the snapshot is taken up");
+        rig.start();
+        rig.attach(rig.epoch);
+        rig.run(7000);
+        rig.discharge(3, 1, Discharge::Confirmed);
+        let mut found = Vec::new();
+        let mut tell = |difference: Difference<()>| found.push(difference);
+        for entry in &rig.entries[from..] {
+            again.take((), entry.clone(), &mut tell);
+        }
+        again.settle(&mut tell);
+        assert_eq!(found, []);
+        let stored = rig.line.snapshot().expect("the state encodes");
+        assert_eq!(again.agrees_with(&stored).expect("it can be compared"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_state_that_differs_names_its_parts() {
+        let rig = story();
+        let mut other = story();
+        other.event(super::super::event::Event::Ask(super::super::event::Ask {
+            by: "wang".to_owned(),
+            what: super::super::event::Asked::ChuteLock(ChuteNo(2)),
+        }));
+        let stored = other.line.snapshot().expect("the state encodes");
+        let mut retake: Retake<()> = Retake::from(rig.line);
+        assert_eq!(retake.agrees_with(&stored).expect("it can be compared"), ["chutes"]);
+    }
+}

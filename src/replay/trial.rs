@@ -2,13 +2,14 @@
 //!
 //! Under another plan the recorded confirmations no longer fit, so they are not fed to it. The shift is
 //! replayed under its own plan; at each decision it recorded, the parcel's next place is looked for again
-//! under the other plan, with what was known at that moment: identity, order, place on the belt, and the
-//! state of every chute *as it was recorded*.
+//! under the other plan, with what was known at that moment: identity, order, place on the belt, and every
+//! chute *as it was recorded*, but for the parcels that the trial itself has sent elsewhere ([`Moved`]).
 //!
 //! What follows from that, and stands in the command's help:
 //!
-//! - A chute is as full as the old plan had made it. What the new plan would put into it between two recorded
-//!   changes of its bag is counted apart (`beyond_capacity`).
+//! - Bags are changed when they were. What the new plan puts into a chute beyond its capacity until then closes
+//!   no chute (its bag would have been changed sooner); it is counted (`beyond_capacity`).
+//! - A full sensor, a lock, a jam stand as they were recorded.
 //! - What ended a pass other than as it had been decided (lost, not confirmed, purged, a restart) is taken to
 //!   have happened all the same.
 //! - What is decided without a plan (no read, holds, gaps, unknown parcels) stays as it was.
@@ -109,6 +110,7 @@ pub fn trial(
         tell,
         fits: None,
         open: BTreeMap::new(),
+        moved: Moved::default(),
         partly: 0,
         changed: 0,
         differences: 0,
@@ -143,6 +145,52 @@ struct Open {
     destination: Option<String>,
     laps: u64,
     tried_laps: u64,
+    /// Chutes of the destination it is on its way to: recorded and tried.
+    bound: (Option<u16>, Option<u16>),
+}
+
+/// How many parcels more each chute would hold, or have on their way to it, than was recorded.
+#[derive(Debug, Default)]
+struct Moved {
+    flying: BTreeMap<u16, i32>,
+    /// Since the last recorded change of its bag.
+    landed: BTreeMap<u16, i32>,
+}
+
+impl Moved {
+    fn of(&self, chute: u16) -> i32 {
+        let of = |map: &BTreeMap<u16, i32>| map.get(&chute).copied().unwrap_or(0);
+        of(&self.flying) + of(&self.landed)
+    }
+
+    /// A parcel is no longer on its way to these chutes.
+    fn arrive(&mut self, (recorded, tried): (Option<u16>, Option<u16>)) {
+        count(&mut self.flying, recorded, 1);
+        count(&mut self.flying, tried, -1);
+    }
+
+    fn depart(&mut self, (recorded, tried): (Option<u16>, Option<u16>)) {
+        count(&mut self.flying, recorded, -1);
+        count(&mut self.flying, tried, 1);
+    }
+
+    fn land(&mut self, (recorded, tried): (Option<u16>, Option<u16>)) {
+        count(&mut self.landed, recorded, -1);
+        count(&mut self.landed, tried, 1);
+    }
+}
+
+fn count(map: &mut BTreeMap<u16, i32>, chute: Option<u16>, by: i32) {
+    if let Some(chute) = chute {
+        *map.entry(chute).or_default() += by;
+    }
+}
+
+fn chute_of(target: Target) -> Option<u16> {
+    match target {
+        Target::Chute(chute) => Some(chute.0),
+        Target::Exception(..) | Target::Recirculate(_) => None,
+    }
 }
 
 struct Trying<'a> {
@@ -151,6 +199,7 @@ struct Trying<'a> {
     /// The configuration that the plan was last found to fit.
     fits: Option<Arc<Site>>,
     open: BTreeMap<PassKey, Open>,
+    moved: Moved,
     partly: u64,
     changed: u64,
     differences: u64,
@@ -211,6 +260,7 @@ impl Trying<'_> {
                 return self.ended(line, *pass, code, *outcome, stamp);
             }
             Fact::ChuteEmptied { chute, .. } => {
+                self.moved.landed.remove(&chute.0);
                 self.recorded.emptied(chute.0);
                 self.tried.emptied(chute.0);
             }
@@ -256,7 +306,11 @@ impl Trying<'_> {
         let Some(open) = self.open.get_mut(&decided.pass) else { return };
         open.recorded = Some(decided.to);
         open.destination.clone_from(&decided.destination);
+        // A pass that is decided again does not stand in its own way.
+        self.moved.arrive(open.bound);
+        open.bound.0 = chute_of(decided.to);
         if open.settled {
+            self.moved.depart(open.bound);
             return;
         }
         let asks_the_plan = match decided.to {
@@ -264,8 +318,12 @@ impl Trying<'_> {
             Target::Chute(_) | Target::Recirculate(_) => !decided.candidates.is_empty(),
             Target::Exception(_, reason) => is_of_the_plan(reason),
         };
-        let tried = asks_the_plan.then(|| line.would_decide(decided.pass, self.plan)).flatten();
-        open.tried = Some(tried.unwrap_or(decided.to));
+        let moved = |chute: crate::line::ChuteNo| self.moved.of(chute.0);
+        let tried = asks_the_plan.then(|| line.would_decide(decided.pass, self.plan, &moved)).flatten();
+        let tried = tried.unwrap_or(decided.to);
+        open.tried = Some(tried);
+        open.bound.1 = chute_of(tried);
+        self.moved.depart(open.bound);
     }
 
     fn ended(
@@ -297,6 +355,12 @@ impl Trying<'_> {
             Some(Target::Recirculate(_)) => Fate::Round,
             None => recorded,
         };
+        self.moved.arrive(open.bound);
+        let landed = |fate: Fate| match fate {
+            Fate::Sorted { chute } => Some(chute),
+            Fate::Exception { .. } | Fate::Lost | Fate::Round => None,
+        };
+        self.moved.land((landed(recorded), landed(tried)));
         let capacity = |fate: Fate| match fate {
             Fate::Sorted { chute } => {
                 let chutes = &line.site().chutes;
