@@ -95,6 +95,11 @@ impl Line {
         Ok(Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core })
     }
 
+    /// Whether a snapshot is of the layout that this version takes up.
+    pub fn takes_up(snapshot: &[u8]) -> bool {
+        snapshot.first() == Some(&SNAPSHOT_VERSION)
+    }
+
     /// The state as bytes, version first, with the orders of the parcels on the belt.
     pub fn snapshot(&self) -> Result<Vec<u8>, bincode::error::EncodeError> {
         let mut bytes = vec![SNAPSHOT_VERSION];

@@ -76,30 +76,21 @@ pub(super) fn walk(
     let (from, to) = bounds(recording, &days, period, &zone)?;
     let mut walked = Walked::default();
     for stretch in stretches(days) {
-        if stretch.last() < from || stretch.first() > to {
+        // The part of it that is wanted.
+        let (first, last) = (stretch.first().max(from), stretch.last().min(to));
+        if first > last {
             continue;
         }
-        let Some((after, snapshot)) = entrance(recording, &stretch, from)? else {
-            let last = stretch.last().min(to);
-            let left = last + 1 - stretch.first().max(from);
-            walked.left_out += left;
+        let entrance = entrance(recording, &stretch, from)?.filter(|entrance| entrance.after < last);
+        let fed_from = entrance.as_ref().map_or(last, |entrance| entrance.after) + 1;
+        if fed_from > first {
+            walked.left_out += fed_from - first;
             walked.warnings.push(format!(
-                "records {} to {last} are left out: no snapshot says how the line stood before them",
-                stretch.first().max(from)
-            ));
-            continue;
-        };
-        if after >= to.min(stretch.last()) {
-            walked.left_out += (to.min(stretch.last()) + 1).saturating_sub(from.max(stretch.first()));
-            continue;
-        }
-        if after + 1 > from.max(stretch.first()) {
-            let left = after + 1 - from.max(stretch.first());
-            walked.left_out += left;
-            walked.warnings.push(format!(
-                "{left} records up to {after} are left out: the line's state before them is not in the store"
+                "records {first} to {} are left out: the line's state before them is not in the store",
+                fed_from - 1
             ));
         }
+        let Some(Entrance { after, snapshot }) = entrance else { continue };
         let line = match &snapshot {
             Some(bytes) => {
                 let site = configurations.before(after)?;
@@ -109,7 +100,7 @@ pub(super) fn walk(
             None => Line::new(configurations.before(stretch.first())?),
         };
         let mut way = Way { recording, configurations: &mut configurations, witness, walked: &mut walked };
-        way.along(&stretch, line, after, to.min(stretch.last()))?;
+        way.along(&stretch, line, after, last)?;
     }
     if walked.records == 0 {
         return Err(ReplayError::NoState { first: from, last: to });
@@ -137,27 +128,36 @@ fn stretches(days: Vec<RecordedDay>) -> Vec<Stretch> {
     stretches
 }
 
-/// Where to begin: the record after which a state is known, and that state; no state is the empty line.
+/// Where a stretch is entered.
+struct Entrance {
+    /// The record after which the state is known.
+    after: u64,
+    /// That state; `None` is the empty line.
+    snapshot: Option<Vec<u8>>,
+}
+
+/// Where to begin; `None` where no state is known anywhere.
 fn entrance(
     recording: &dyn Recording,
     stretch: &Stretch,
     from: u64,
-) -> Result<Option<(u64, Option<Vec<u8>>)>, ReplayError> {
+) -> Result<Option<Entrance>, ReplayError> {
     for day in stretch.days.iter().rev().filter(|day| day.first_seq < from) {
         for seq in recording.snapshots(day)?.into_iter().rev().filter(|seq| *seq < from) {
-            if let Some(bytes) = recording.snapshot(day, seq)? {
-                return Ok(Some((seq, Some(bytes))));
+            if let Some(bytes) = recording.snapshot(day, seq)?.filter(|bytes| Line::takes_up(bytes)) {
+                return Ok(Some(Entrance { after: seq, snapshot: Some(bytes) }));
             }
         }
     }
     if stretch.from_nothing {
-        return Ok(Some((stretch.first() - 1, None)));
+        return Ok(Some(Entrance { after: stretch.first() - 1, snapshot: None }));
     }
     for day in &stretch.days {
         for seq in recording.snapshots(day)? {
-            // A day begins with the snapshot of the day before, which stands after a record of that.
-            if let Some(bytes) = recording.snapshot(day, seq)?.filter(|_| seq + 1 >= stretch.first()) {
-                return Ok(Some((seq, Some(bytes))));
+            // A day may begin with a snapshot that stands after a record of the day before.
+            let usable = |bytes: &Vec<u8>| seq + 1 >= stretch.first() && Line::takes_up(bytes);
+            if let Some(bytes) = recording.snapshot(day, seq)?.filter(usable) {
+                return Ok(Some(Entrance { after: seq, snapshot: Some(bytes) }));
             }
         }
     }
