@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ReplayError;
-use crate::journal::{Record, Recording};
+use crate::journal::{Record, Recording, RecordingError};
 use crate::line::event::{Event, Started};
 use crate::line::record::{Body, Input};
 use crate::site::Site;
@@ -41,7 +41,12 @@ impl<'a> Configurations<'a> {
             return self.given(run.seq, None, "its record is no start");
         };
         match self.named(run.seq)? {
-            Some(hash) => self.load(&hash),
+            Some(hash) => match self.load(&hash) {
+                Err(ReplayError::Recording(error @ (RecordingError::Config(_) | RecordingError::Ask(_)))) => {
+                    self.given(run.seq, Some(started), &error.to_string())
+                }
+                loaded => loaded,
+            },
             // An older program named none; or the day with the name is deleted, and the start itself was
             // carried on into this day.
             None => self.alike(run.seq, started),
@@ -79,10 +84,7 @@ impl<'a> Configurations<'a> {
         {
             return Ok(Arc::clone(site));
         }
-        let files = match self.recording.config(hash) {
-            Ok(files) => files,
-            Err(error) => return self.given(0, None, &error.to_string()),
-        };
+        let files = self.recording.config(hash)?;
         let loaded = crate::site::load_from_sources(&files).map_err(|findings| ReplayError::Refused {
             hash: hash.to_owned(),
             why: findings.first().map_or_else(String::new, ToString::to_string),
