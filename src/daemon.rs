@@ -39,7 +39,7 @@ use self::shown::Shown;
 use self::supervise::Supervisor;
 use self::upstream::Upstream;
 use crate::device::sink::EventSink;
-use crate::device::{gate, scanner, sorter};
+use crate::device::{camera, gate, scanner, sorter};
 use crate::journal::{ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError};
 use crate::line::event::{Command, Event, Started};
 use crate::line::status::LineStatus;
@@ -294,6 +294,9 @@ impl Running {
         }
         for settings in &self.site.gates {
             tasks.spawn(gate::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
+        }
+        for settings in &self.site.cameras {
+            tasks.spawn(camera::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
         }
     }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sortd::journal::{
-    AppendError, ConfigError, ConfigFile, Journal, JournalHandle, JournalSettings, JournalState, Numbered,
-    OpeningError, SlipError, StartError, archive_config, next_boot,
+    AppendError, BATCH_LIMIT, ConfigError, ConfigFile, Journal, JournalHandle, JournalSettings, JournalState,
+    Numbered, OpeningError, SlipError, StartError, archive_config, next_boot,
 };
 use sortd::line::Line;
 use sortd::line::record::Entry;
@@ -87,6 +87,7 @@ impl DayStore {
             directory: directory.to_owned(),
             cache_mib: CACHE_MIB,
             keep_days: KEEP_DAYS,
+            batch_limit: BATCH_LIMIT,
             board: Board::default(),
         };
         let (journal, handle, opening) = Journal::start(settings, None, Box::new(|_: &[_]| {}))?;

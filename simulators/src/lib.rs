@@ -10,11 +10,13 @@
 //! | [`day`] | `sim day`: hours of the line in seconds |
 //! | [`day_store`] | the store of such a day, written by the real journal |
 //! | [`demo`] | `sim demo`: the whole line over real protocols, with the real `sortd` |
+//! | [`bench`] | `sim bench`: what is measured, each beside its floor |
 //! | [`figures`] | what a run comes to, as both print it |
 //! | [`rig`], [`process`] | a line in one directory, and the daemon as a process of its own |
 //! | [`devices`] | `sim devices`: the hardware only, for a `sortd` started by hand |
 //! | [`testsite`] | a site built in code, for tests and for runs without configuration files |
 
+pub mod bench;
 pub mod broker;
 pub mod cloud;
 pub mod couple;

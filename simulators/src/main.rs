@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use simulators::bench::{self, BenchOptions};
 use simulators::day::{self, DayOptions};
 use simulators::demo::{self, DemoError, DemoOptions, DemoResult};
 use simulators::devices::{self, DevicesOptions};
@@ -24,6 +25,8 @@ enum Command {
     Day(DayOptions),
     /// The hardware of a line only, behind real protocols, for a `sortd` started by hand.
     Devices(DevicesOptions),
+    /// Measures a thing and its floor in the same run.
+    Bench(BenchOptions),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => run_demo(options),
         Command::Day(options) => run_day(&options),
         Command::Devices(options) => run_devices(&options),
+        Command::Bench(options) => run_bench(options),
     }
 }
 
@@ -91,6 +95,17 @@ fn with_runtime<T>(work: impl Future<Output = T>) -> Option<T> {
             eprintln!("no runtime: {error}");
             None
         }
+    }
+}
+
+fn run_bench(options: BenchOptions) -> ExitCode {
+    match with_runtime(bench::run(options)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => ExitCode::from(3),
     }
 }
 

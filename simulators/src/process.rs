@@ -55,6 +55,18 @@ pub fn build() -> Result<PathBuf, ProcessError> {
         command.arg("--release");
     }
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).stdin(Stdio::null());
+    // What cargo tells a test about its own package is not for this build: build scripts that look at it would run
+    // again, here and in the next build outside, and half the workspace be compiled each time.
+    for (name, _) in std::env::vars_os() {
+        let of_a_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if of_a_package {
+            command.env_remove(name);
+        }
+    }
     let output = command.output().map_err(|source| ProcessError::Cargo { cargo, source })?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let built = messages
@@ -78,9 +90,21 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with this configuration; its log goes to `log`, behind what stands there.
     pub fn start(program: &Path, config: &Path, socket: &Path, log: &Path) -> Result<Daemon, ProcessError> {
+        Daemon::start_notifying(program, config, socket, log, None)
+    }
+
+    /// The same; what it would tell systemd goes to the datagram socket `notify`.
+    pub fn start_notifying(
+        program: &Path,
+        config: &Path,
+        socket: &Path,
+        log: &Path,
+        notify: Option<&Path>,
+    ) -> Result<Daemon, ProcessError> {
         let failed = |source| ProcessError::Start { path: program.to_owned(), source };
         let log = std::fs::File::options().create(true).append(true).open(log).map_err(failed)?;
         let child = Command::new(program)
+            .envs(notify.map(|notify| ("NOTIFY_SOCKET", notify)))
             .arg("--config")
             .arg(config)
             .arg("run")
@@ -92,6 +116,11 @@ impl Daemon {
             .spawn()
             .map_err(failed)?;
         Ok(Daemon { child, client: Client::new(socket) })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its status. Blocks; not from within an asynchronous task.

@@ -42,6 +42,7 @@
 //! ```text
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
+//! gone                    which records are known not to be in the store any more
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
@@ -50,12 +51,15 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+pub mod anchor;
 mod archive;
+mod base64;
 pub mod chain;
 mod configs;
 mod cursor;
 mod day;
 mod frame;
+mod gone;
 mod handle;
 mod inflight;
 mod keys;
@@ -68,10 +72,12 @@ mod recording;
 mod retention;
 mod settle;
 mod shelf;
+pub mod signing;
 mod slip;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -146,6 +152,8 @@ pub struct JournalSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// Records of one durable cycle at most, [`BATCH_LIMIT`] unless it is measured.
+    pub batch_limit: usize,
     /// Where faults and alarms are reported.
     pub board: Board,
 }
@@ -157,6 +165,7 @@ impl JournalSettings {
             directory: store.directory.clone(),
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
+            batch_limit: BATCH_LIMIT,
             board,
         }
     }

@@ -74,12 +74,17 @@ pub(super) fn write_version<T: Serialize>(path: &Path, version: u8, content: &T)
     bytes.extend_from_slice(&checksum(&bytes[..13], &body).to_be_bytes());
     bytes.extend_from_slice(&body);
 
+    write_plain(path, &bytes)
+}
+
+/// Writes a file whole or not at all, as a slip is, without a slip's header.
+pub(super) fn write_plain(path: &Path, bytes: &[u8]) -> Result<(), SlipError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let put = || {
         let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_data()?;
         fs::rename(&beside, path)
     };

@@ -363,7 +363,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the next batch out of `pending`: at most [`BATCH_LIMIT`] records of one day.
+    /// Takes the next batch out of `pending`: at most a batch of one day.
     fn load_flight(&mut self) -> Result<(), DayError> {
         let Some(store) = &self.store else { return Ok(()) };
         let expected = store.last_seq + 1;
@@ -393,7 +393,7 @@ impl Writer {
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
         let mut link = store.tip.before(store.epoch, seq);
-        while self.flight.records.len() < BATCH_LIMIT
+        while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
             && !leaves(number, next.wall_us)

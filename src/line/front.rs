@@ -15,6 +15,7 @@ use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
 use super::state::{SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
+use super::trail::Trail;
 use super::{ChuteNo, PassKey, Tick};
 use crate::site::{Site, SortPlan};
 
@@ -41,6 +42,7 @@ pub struct Line {
     waiting: VecDeque<Heard>,
     /// Polls left out one after the other because of where they lie.
     wild: u32,
+    trail: Trail,
     core: Core,
 }
 
@@ -75,7 +77,12 @@ pub enum RestartError {
 impl Line {
     /// An empty line.
     pub fn new(site: Arc<Site>) -> Line {
-        Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core: Core::new(site) }
+        Line::over(Core::new(site))
+    }
+
+    fn over(core: Core) -> Line {
+        let trail = Trail::new(&core.site);
+        Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, trail, core }
     }
 
     /// Takes up a snapshot.
@@ -92,7 +99,7 @@ impl Line {
         }
         let mut core = Core::with_state(site, state);
         core.load_orders(&orders);
-        Ok(Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core })
+        Ok(Line::over(core))
     }
 
     /// Whether a snapshot is of the layout that this version takes up.
@@ -177,6 +184,7 @@ impl Line {
             Event::PlcAttached(attached) => {
                 // The counter may have jumped, and nothing is known of the time between.
                 self.track.clear();
+                self.trail.lift();
                 self.core.apply(now, Input::Event(Event::PlcAttached(attached)), &mut out);
             }
             Event::PlcDetached => {
@@ -201,7 +209,12 @@ impl Line {
             | Event::CommandsTaken(_)
             | Event::InductionHold { .. }
             | Event::DeviceState { .. } => self.core.apply(now, Input::Event(event), &mut out),
+            Event::Photo(photo) => {
+                let shows = self.trail.shown(&photo, &self.core);
+                self.core.apply(now, Input::Photo { photo, shows }, &mut out);
+            }
         }
+        self.trail.follow(now, &out.entries, &self.core);
         out
     }
 
@@ -275,6 +288,7 @@ impl Line {
             return;
         }
         let pulses = self.track.take(poll, self.core.state.belt);
+        self.trail.belt_at(poll.at, pulses);
         while let Some(heard) = self.waiting.pop_front_if(|heard| heard.at <= poll.at) {
             let belt = self.span_of(&heard);
             self.hand_on_belt(now, STEP_MM, out);

@@ -27,6 +27,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 mod tie;
+mod trail;
 
 pub use front::{Line, RestartError, SnapshotError};
 pub use orders::ORDERS_MOST;

@@ -70,14 +70,15 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
         },
         scanners: Vec::new(),
         gates: Vec::new(),
+        cameras: Vec::new(),
         carriers: CarrierRules::default(),
         plan: SortPlan {
             version: "0123456789abcdef".to_owned(),
             routes: plan.into_iter().map(|(name, chutes)| (name.to_owned(), chutes)).collect(),
         },
         uplink: UplinkSettings {
-            host: "127.0.0.1".to_owned(),
-            port: 1883,
+            brokers: Vec::new(),
+            tls: None,
             client_id: "test".to_owned(),
             login: None,
             window: 10,

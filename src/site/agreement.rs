@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::finding::{Notes, Spot};
-use super::resolve::{Files, broker};
-use super::rules::{SOCKET_PATH_MAX, is_loopback};
+use super::resolve::Files;
+use super::rules::SOCKET_PATH_MAX;
+use super::shape::quoted;
 use super::walk::Table;
-use super::{ReaderKind, registers};
+use super::{ReaderKind, registers, uplink};
 
 /// Readers one line has at most: their numbers fit a byte of a record with room to spare.
 const READERS_MAX: usize = 64;
+/// Cameras one line has at most; each is a directory that is looked into all the time.
+const CAMERAS_MAX: usize = 64;
 /// Chutes of one word of the PLC's bitmaps.
 const CHUTES_A_WORD: i64 = 16;
 
@@ -47,7 +50,7 @@ impl Files {
     /// Reports whatever does not fit together.
     pub(super) fn check(&self, notes: &mut Notes, directory: &Path) {
         if let Some(sortd) = &self.sortd {
-            check_uplink(notes, directory, sortd);
+            uplink::check(notes, directory, sortd);
             check_socket(notes, directory, sortd);
         }
         if let Some(plc) = self.plc() {
@@ -55,6 +58,7 @@ impl Files {
         }
         self.check_readers(notes);
         self.check_scanners(notes);
+        self.check_cameras(notes);
         if let Some(carriers) = &self.carriers {
             check_carriers(notes, carriers);
         }
@@ -122,6 +126,51 @@ impl Files {
             } else if count > READERS_MAX {
                 let message = format!("there are {count} readers");
                 notes.error(&devices.spot, message, format!("at most {READERS_MAX}"), "remove some");
+            }
+        }
+    }
+
+    fn check_cameras(&self, notes: &mut Notes) {
+        let Some(devices) = &self.devices else { return };
+        let readers: Vec<&str> = self.readers().filter_map(|(_, reader)| reader.known_text("name")).collect();
+        let mut names: BTreeSet<&str> = readers.iter().copied().collect();
+        names.extend(self.plc().and_then(|plc| plc.known_text("name")));
+        let cameras = devices.tables("camera");
+        if cameras.len() > CAMERAS_MAX {
+            let message = format!("there are {} cameras", cameras.len());
+            notes.error(&devices.spot, message, format!("at most {CAMERAS_MAX}"), "remove some");
+        }
+        let mut places: BTreeSet<&str> = BTreeSet::new();
+        for camera in cameras {
+            if let Some(name) = camera.known_text("name")
+                && !names.insert(name)
+            {
+                notes.error(
+                    camera.spot_of("name"),
+                    format!("the device name \"{name}\" stands twice"),
+                    "each device has a name of its own",
+                    format!("write e.g. `name = \"{name}-2\"`"),
+                );
+            }
+            if let Some(sees) = camera.known_text("reader")
+                && !readers.contains(&sees)
+            {
+                notes.error(
+                    camera.spot_of("reader"),
+                    format!("there is no reader \"{sees}\""),
+                    format!("the name of a scanner or gate: {}", quoted(readers.iter().copied())),
+                    "write the name of the reader that stands where the camera looks",
+                );
+            }
+            if let Some(place) = camera.known_text("directory")
+                && !places.insert(place)
+            {
+                notes.error(
+                    camera.spot_of("directory"),
+                    format!("the directory {place} stands twice"),
+                    "a spool directory for each camera",
+                    "let each camera write into a directory of its own",
+                );
             }
         }
     }
@@ -298,43 +347,6 @@ impl Files {
                 );
             }
         }
-    }
-}
-
-fn check_uplink(notes: &mut Notes, directory: &Path, sortd: &Table) {
-    let Some(uplink) = sortd.table("uplink") else { return };
-    if let Some((host, _)) = uplink.known_text("broker").and_then(broker)
-        && !is_loopback(&host)
-        && !uplink.flag("allow-plain-off-loopback")
-    {
-        notes.error(
-            uplink.spot_of("broker"),
-            format!("the broker {host} is another machine, and this connection is not encrypted"),
-            "a broker or TLS proxy on 127.0.0.1",
-            "bridge from a local broker, or write `allow-plain-off-loopback = true` on a network of its own",
-        );
-    }
-    for (one, other) in [("user", "password-file"), ("password-file", "user")] {
-        if uplink.is_written(one) && !uplink.is_written(other) {
-            notes.error(
-                uplink.spot_of(one),
-                format!("`{one}` stands without `{other}`"),
-                "both or neither",
-                format!("add `{other}`, or remove `{one}`"),
-            );
-        }
-    }
-    if let Some(file) = uplink.known_text("password-file")
-        && let path = directory.join(file)
-        && let Err(error) = std::fs::File::open(&path)
-    {
-        // Under systemd a credential exists only while the service runs: no error.
-        notes.warning(
-            uplink.spot_of("password-file"),
-            format!("the password file {} cannot be read now: {error}", path.display()),
-            "a file that the service can read when it starts",
-            "correct the path; a systemd credential appears only while the service runs",
-        );
     }
 }
 

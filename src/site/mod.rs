@@ -12,6 +12,7 @@
 //! - Relative paths count from the configuration's directory.
 
 mod agreement;
+pub mod credentials;
 mod finding;
 mod keys;
 mod load;
@@ -24,6 +25,7 @@ mod spreadsheet;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod walk;
 
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
@@ -36,6 +38,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identify::CarrierRules;
+use crate::wire::photo::PhotoName;
 use crate::wire::plc::RegisterMap;
 use crate::wire::scanner::Framing;
 
@@ -64,6 +67,8 @@ pub struct Site {
     pub scanners: Vec<ScannerDevice>,
     /// RFID gates.
     pub gates: Vec<GateDevice>,
+    /// Cameras.
+    pub cameras: Vec<CameraDevice>,
     /// Carriers and the shapes of their numbers.
     pub carriers: CarrierRules,
     /// Sort plan.
@@ -211,13 +216,56 @@ pub struct SortPlan {
     pub routes: std::collections::BTreeMap<String, Vec<ChuteNo>>,
 }
 
-/// Upstream broker.
+/// A camera that puts its photos into a spool directory.
 #[derive(Debug, Clone)]
-pub struct UplinkSettings {
-    /// Host.
+pub struct CameraDevice {
+    /// Name.
+    pub name: String,
+    /// Reader whose field it sees.
+    pub reader: ReaderId,
+    /// Where its files come.
+    pub directory: PathBuf,
+    /// What their names look like, and the time in them.
+    pub pattern: PhotoName,
+    /// Zone of the times in file names, IANA name.
+    pub time_zone: String,
+    /// Least and most time from the exposure to the time that the file says.
+    pub delay_ms: (u32, u32),
+    /// How far its clock may be from this machine's, both ways.
+    pub window_ms: u32,
+    /// Largest file.
+    pub largest_bytes: u64,
+    /// Period of the look into the directory.
+    pub poll_ms: u32,
+}
+
+/// A broker, or a node of a cluster of brokers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Host name or IP address.
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// How a broker is known to be the right one, and by what this line shows itself to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsSettings {
+    /// Authorities, PEM; the system's where there is none.
+    pub ca_file: Option<PathBuf>,
+    /// Own certificate chain and the private key to it, both PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Name expected in the broker's certificate instead of its host.
+    pub server_name: Option<String>,
+}
+
+/// Upstream broker.
+#[derive(Debug, Clone)]
+pub struct UplinkSettings {
+    /// One broker, or the nodes of one cluster, tried in turn; never empty.
+    pub brokers: Vec<BrokerAddress>,
+    /// TLS; `None` is plain MQTT.
+    pub tls: Option<TlsSettings>,
     /// Client id of the publisher; the subscriber's has `-down` behind it.
     pub client_id: String,
     /// User name and the file that holds the password.
