@@ -26,6 +26,7 @@
 //! | [`identify`] | codes and tags → one identity or a reason | nothing |
 //! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
 //! | [`journal`] | the record of everything, in sled | sled, files |
+//! | [`replay`] | a recorded shift through the same core: the proof, the trial of a plan | `line`, `site`, `journal`'s recording |
 //! | [`uplink`] | a journal cursor → EPCIS 2.0 → MQTT; inbound orders | MQTT |
 //! | [`watch`] | device health, alarms, systemd notify and watchdog | clocks |
 //! | [`panel`] | the local API on a Unix socket, and the read-only page | HTTP |
@@ -48,6 +49,7 @@ pub mod identify;
 pub mod journal;
 pub mod line;
 pub mod panel;
+pub mod replay;
 pub mod site;
 pub mod uplink;
 pub mod watch;

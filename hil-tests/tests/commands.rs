@@ -153,6 +153,7 @@ fn a_simulated_hour_gives_the_same_bytes_twice() {
             hours: 1.0,
             json: Some(directory.path().join(name)),
             config: "config/demo".into(),
+            store: None,
             wall: false,
         };
         let result = day::run(&options, || Duration::ZERO).expect("the hour is run");

@@ -16,7 +16,8 @@ use std::time::Duration;
 use serde::Serialize;
 use sortd::site::Site;
 
-use crate::couple::virtual_time::{Delays, Disagreement, VirtualLine};
+use crate::couple::virtual_time::{Delays, Disagreement, VirtualLine, WALL_AT_ZERO_US};
+use crate::day_store::{DayStore, DayStoreError};
 use crate::figures::{Figures, table};
 use crate::world::Scenario;
 use crate::world::scenario::ScenarioError;
@@ -39,6 +40,9 @@ pub struct DayOptions {
     /// Configuration directory of the line.
     #[arg(long, value_name = "DIR", default_value = "config/demo")]
     pub config: PathBuf,
+    /// Writes everything into a store in this directory, as the daemon would; it must not hold one.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
     /// Puts the measured time into the JSON, too; two runs then differ in that figure.
     #[arg(long)]
     pub wall: bool,
@@ -56,6 +60,9 @@ pub enum DayError {
     /// Sums disagree.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] DayStoreError),
     /// The hours are none.
     #[error("--hours: expected more than 0 and at most 1000, got {0}")]
     Hours(f64),
@@ -108,11 +115,15 @@ impl DayResult {
 /// The configuration in `directory`, and its destinations from the busiest on. A relative directory that
 /// is not there is looked for beside this crate, so that the default works from anywhere in the sources.
 pub fn load_site(directory: &Path) -> Result<(Arc<Site>, Vec<String>), DayError> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
-    let directory = if !directory.exists() && beside.exists() { &beside } else { directory };
+    let directory = &found(directory);
     let (site, _warnings) = sortd::site::load(directory).map_err(DayError::Site)?;
     let ranking = sortd::site::destinations(directory).map_err(DayError::Site)?;
     Ok((Arc::new(site), ranking))
+}
+
+fn found(directory: &Path) -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory);
+    if !directory.exists() && beside.exists() { beside } else { directory.to_owned() }
 }
 
 /// Runs the day; `wall` is how long it took so far, read by the caller's clock.
@@ -128,7 +139,14 @@ pub fn run(options: &DayOptions, wall: impl Fn() -> Duration) -> Result<DayResul
     if scenario.ranking.is_empty() {
         scenario.ranking = ranking;
     }
-    let mut result = simulate(site, scenario, options.seed, options.hours)?;
+    let store = match &options.store {
+        Some(directory) => {
+            let loaded = sortd::site::load_with_sources(&found(&options.config)).map_err(DayError::Site)?;
+            Some(DayStore::create(directory, &loaded.sources, WALL_AT_ZERO_US)?)
+        }
+        None => None,
+    };
+    let mut result = simulate_recorded(site, scenario, options.seed, options.hours, store)?;
     result.wall_s = options.wall.then(|| wall().as_secs_f64());
     if let Some(path) = &options.json {
         write_json(path, &result)?;
@@ -137,16 +155,23 @@ pub fn run(options: &DayOptions, wall: impl Fn() -> Duration) -> Result<DayResul
 }
 
 /// The simulation alone.
-pub fn simulate(
+pub fn simulate(site: Arc<Site>, scenario: Scenario, seed: u64, hours: f64) -> Result<DayResult, DayError> {
+    simulate_recorded(site, scenario, seed, hours, None)
+}
+
+/// The simulation, with everything recorded in a store.
+pub fn simulate_recorded(
     site: Arc<Site>,
     scenario: Scenario,
     seed: u64,
     hours: f64,
-) -> Result<DayResult, Disagreement> {
-    let mut line = VirtualLine::new(site, scenario, seed, Delays::default());
+    store: Option<DayStore>,
+) -> Result<DayResult, DayError> {
+    let mut line = VirtualLine::recorded(site, scenario, seed, Delays::default(), store);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours were checked")]
     let until_us = (hours * 3_600e6) as u64;
     line.run_to(until_us)?;
+    line.close_store()?;
     let status = line.status();
     let (counted, truth) = (line.counted(), line.world().truth());
     let unfit = counted.milestones - counted.fitting;

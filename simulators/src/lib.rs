@@ -11,6 +11,7 @@
 //! | [`outbox`] | a real journal full of milestones, and the real publisher over it |
 //! | [`bench`] | `sim bench`: a thing and its floor in the same run |
 //! | [`day`] | `sim day`: hours of the line in seconds |
+//! | [`day_store`] | the store of such a day, written by the real journal |
 //! | [`demo`] | `sim demo`: the whole line over real protocols, with the real `sortd` |
 //! | [`bench`] | `sim bench`: what is measured, each beside its floor |
 //! | [`figures`] | what a run comes to, as both print it |
@@ -23,6 +24,7 @@ pub mod broker;
 pub mod cloud;
 pub mod couple;
 pub mod day;
+pub mod day_store;
 pub mod demo;
 pub mod devices;
 pub mod figures;

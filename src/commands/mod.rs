@@ -10,6 +10,9 @@ pub mod explain;
 pub mod identify;
 pub mod line;
 pub mod parcel;
+pub mod plan;
+pub mod recorded;
+pub mod replay;
 pub mod status;
 pub mod verify;
 
@@ -74,6 +77,23 @@ enum Command {
         options: verify::Options,
         #[command(flatten)]
         format: Format,
+    },
+    /// Recorded events through the same core; every difference in its facts is printed, none is expected.
+    ///
+    /// Begins at the last snapshot before --from and compares every fact with the recorded one, and the whole
+    /// state at each stored snapshot. The configuration is that of the time, out of the store's archive; --config
+    /// counts only for runs of old versions that archived none. Exit code 0: none differs, 1: some differ, 3: it
+    /// could not run, or a part could not be read.
+    Replay {
+        #[command(flatten)]
+        which: recorded::Which,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What another sort plan would change.
+    Plan {
+        #[command(subcommand)]
+        action: plan::Action,
     },
     /// What a barcode or EPC is taken for; one result a line.
     Identify {
@@ -166,6 +186,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Status(format) => status::command(&client(&config), format),
         Command::Explain { code, format } => explain::command(&client(&config), &code, format),
         Command::Verify { options, format } => verify::command(&client(&config), &options, format),
+        Command::Replay { which, format } => replay::command(&config, &which, format),
+        Command::Plan { action } => plan::command(&config, &action),
         Command::Line { action, operator, format } => ask(&config, &operator, action.asked(), format),
         Command::Chute { number, action, operator, format } => {
             ask(&config, &operator, action.asked(number), format)
@@ -337,6 +359,10 @@ mod tests {
             "sortd chute 12 unlock",
             "sortd chute 12 close",
             "sortd chute 12 changed",
+            "sortd replay",
+            "sortd replay --store s --from 2026-11-22T08:00 --to 2026-11-22T09:00:00+08:00 --json",
+            "sortd plan diff a b --json",
+            "sortd plan try new.csv --store s --from 2026-11-22",
             "sortd parcel ABC found",
             "sortd parcel ABC removed",
             "sortd parcel ABC damaged --by li --json",
@@ -345,9 +371,15 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
-        for line in
-            ["sortd", "sortd chute twelve lock", "sortd chute 12", "sortd line reset", "sortd identify"]
-        {
+        for line in [
+            "sortd",
+            "sortd replay --from yesterday",
+            "sortd plan try",
+            "sortd chute twelve lock",
+            "sortd chute 12",
+            "sortd line reset",
+            "sortd identify",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         let cli = parse("sortd status").unwrap();

@@ -7,10 +7,13 @@ use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::watch;
 
 use crate::journal::verify::Live;
-use crate::journal::{JournalHandle, JournalState, JournalStatus, ReadError, Reader};
+use crate::journal::{
+    JournalHandle, JournalState, JournalStatus, ReadError, Reader, Recording, RecordingError,
+};
 use crate::line::ChuteNo;
 use crate::line::event::{Ask, Asked, Event};
 use crate::line::status::LineStatus;
+use crate::panel::recorded::{RECORDS_MOST, RecordedQuestion};
 use crate::panel::{About, AskReceipt, AskRefused, Layout, Story, StoryError, Views};
 use crate::site::Site;
 use crate::uplink::status::{DownstreamStatus, UplinkStatus};
@@ -59,6 +62,7 @@ impl Shown {
             }
         });
         let reader = self.handle.reader();
+        let recording = self.handle.reader();
         let (site, events, line) = (Arc::clone(&self.site), self.events, self.line.clone());
         Views {
             line: self.line,
@@ -72,6 +76,9 @@ impl Shown {
                 hand_on(&site, &status, &events, ask)
             }),
             records: Some(Live::new(&self.handle)),
+            recorded: Arc::new(move |question| {
+                recorded(&recording, &question).map_err(|error| error.to_string())
+            }),
             about: About {
                 site: self.site.name.clone(),
                 line: self.site.line_name.clone(),
@@ -83,6 +90,32 @@ impl Shown {
             layout: watch::channel(Arc::new(Layout::of(&self.site))).1,
         }
     }
+}
+
+/// Answers a question about what is recorded.
+fn recorded(
+    recording: &dyn Recording,
+    question: &RecordedQuestion,
+) -> Result<serde_json::Value, RecordingError> {
+    let day = |name: &str| {
+        let days = recording.days()?;
+        let found = days.into_iter().find(|day| day.name == name);
+        found.ok_or_else(|| RecordingError::Ask(format!("there is no day {name}")))
+    };
+    let answer = match question {
+        RecordedQuestion::Days => serde_json::to_value(recording.days()?),
+        RecordedQuestion::Records { from, max } => {
+            serde_json::to_value(recording.records(*from, (*max).min(RECORDS_MOST))?)
+        }
+        RecordedQuestion::Snapshots { day: name } => serde_json::to_value(recording.snapshots(&day(name)?)?),
+        RecordedQuestion::Snapshot { day: name, seq } => {
+            serde_json::to_value(recording.snapshot(&day(name)?, *seq)?)
+        }
+        RecordedQuestion::Run { seq } => serde_json::to_value(recording.run_before(*seq)?),
+        RecordedQuestion::Configs => serde_json::to_value(recording.configs()?),
+        RecordedQuestion::Config { hash } => serde_json::to_value(recording.config(hash)?),
+    };
+    answer.map_err(|error| RecordingError::Ask(error.to_string()))
 }
 
 fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {

@@ -159,6 +159,18 @@ pub fn read_config(store: &Path, hash: &str) -> Result<Vec<ConfigFile>, ConfigEr
     if came == hash { Ok(files) } else { Err(ConfigError::Damaged { path, expected: hash.to_owned(), came }) }
 }
 
+/// Hashes of the configurations a store holds, whether whole or not, the last in force first.
+pub(super) fn stored(store: &Path) -> Result<Vec<String>, ConfigError> {
+    let configs = store.join("configs");
+    if !configs.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut kept = kept(&configs)?;
+    kept.sort_by_key(|kept| std::cmp::Reverse(kept.in_force));
+    let name = |kept: &Kept| kept.path.file_name()?.to_str().map(str::to_owned);
+    Ok(kept.iter().filter_map(name).collect())
+}
+
 fn is_hash(text: &str) -> bool {
     text.len() == HASH_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

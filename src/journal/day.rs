@@ -398,6 +398,12 @@ impl Day {
         }
     }
 
+    /// The snapshot after record `seq`, if it is whole.
+    pub fn snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DayError> {
+        let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX), false)?;
+        Ok(whole_snapshot(&chunks))
+    }
+
     /// Durable records from `from` on, at most `max`.
     pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, DayError> {
         let span = self.span();

@@ -61,9 +61,32 @@ pub struct Reader {
     shelf: Arc<Shelf>,
 }
 
+impl From<DayError> for ReadError {
+    fn from(error: DayError) -> ReadError {
+        match error {
+            DayError::Damaged { day, what } => ReadError::Damaged { day, what },
+            DayError::Disk { day, what } => ReadError::Disk { day, what },
+        }
+    }
+}
+
 impl Reader {
     pub(super) fn new(shelf: Arc<Shelf>) -> Reader {
         Reader { shelf }
+    }
+
+    pub(super) fn directory(&self) -> &std::path::Path {
+        self.shelf.directory()
+    }
+
+    /// Asks one day.
+    pub(super) fn on_day<T>(
+        &self,
+        name: &str,
+        ask: impl FnOnce(&super::day::Day) -> Result<T, DayError>,
+    ) -> Result<T, ReadError> {
+        let day = self.checked(self.shelf.day(name))?;
+        self.checked(ask(&day))
     }
 
     /// Every epoch that is kept, ascending, with its last milestone; looks at no record.
@@ -207,7 +230,7 @@ impl Reader {
         Ok(story)
     }
 
-    fn spans(&self) -> Result<Vec<Span>, ReadError> {
+    pub(super) fn spans(&self) -> Result<Vec<Span>, ReadError> {
         if self.shelf.is_ready() { Ok(self.shelf.spans()) } else { Err(ReadError::NotOpenYet) }
     }
 
@@ -216,12 +239,11 @@ impl Reader {
     }
 
     fn checked<T>(&self, result: Result<T, DayError>) -> Result<T, ReadError> {
-        result.map_err(|error| match error {
-            DayError::Damaged { day, what } => {
-                self.shelf.report_damage(&day, &what);
-                ReadError::Damaged { day, what }
+        result.map_err(|error| {
+            if let DayError::Damaged { day, what } = &error {
+                self.shelf.report_damage(day, what);
             }
-            DayError::Disk { day, what } => ReadError::Disk { day, what },
+            error.into()
         })
     }
 }

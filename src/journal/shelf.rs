@@ -60,6 +60,11 @@ impl Shelf {
         shelf
     }
 
+    /// The store's directory.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     /// The store is open.
     pub fn ready(&self, sealed: Vec<Span>, current: Option<Day>) {
         let current = current.map(Arc::new);

@@ -480,7 +480,9 @@ impl Writer {
         }
         let due = |at: Option<Tick>, every: u64| at.is_none_or(|at| now.ms_since(at) >= every);
         let Some(store) = &mut self.store else { return Ok(()) };
-        if due(store.snapshot_at, SNAPSHOT_EVERY_MS) {
+        // By the time of the records: a day that is simulated in a minute gets as many as a real one.
+        let recorded = self.shelf.current().map_or(now, |day| day.last_tick());
+        if store.snapshot_at.is_none_or(|at| recorded.ms_since(at) >= SNAPSHOT_EVERY_MS) {
             self.store_snapshot()?;
         }
         let Some(store) = &mut self.store else { return Ok(()) };
@@ -514,7 +516,7 @@ impl Writer {
                 self.snapshot = Some((seq, bytes));
                 return Err(error);
             }
-            store.snapshot_at = Some(self.clock.now());
+            store.snapshot_at = Some(day.last_tick());
         }
         Ok(())
     }

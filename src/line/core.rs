@@ -107,8 +107,7 @@ impl Core {
     pub fn tick(&mut self, now: Tick, out: &mut Actions) {
         self.give_up_loose(now, out);
         if self.state.run_until.is_some_and(|until| until <= now) {
-            self.state.run_until = None;
-            self.state.request.run = false;
+            self.state.run_out();
             out.commands.push(Command::Request(self.state.request));
         }
     }

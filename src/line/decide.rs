@@ -8,6 +8,7 @@ use super::record::{Candidate, Dropped, Fact, Target};
 use super::state::{Identity, Phase};
 use super::{ChuteNo, PassKey, Tick};
 use crate::identify::{Identification, Key, Reading, Verdict, identify, verdict};
+use crate::site::SortPlan;
 
 /// What became of the search for a chute.
 pub(super) struct Choice {
@@ -236,16 +237,39 @@ impl Core {
             self.send_to_exception_of(now, key, Reason::NoRoute, Some(&order.destination), out);
             return;
         };
-        let choice = self.choose(key, &routes);
+        let choice = self.choose(key, &routes, &|_| 0);
         self.bind(now, key, choice, Some(order.destination.clone()), out);
     }
 
-    /// Among the destination's chutes the open one with most room; the next best becomes its alternate.
-    fn choose(&self, key: PassKey, routes: &[ChuteNo]) -> Choice {
+    /// See [`super::Line::would_decide`].
+    pub(super) fn would_decide(
+        &self,
+        key: PassKey,
+        plan: &SortPlan,
+        moved: &dyn Fn(ChuteNo) -> i32,
+    ) -> Option<Target> {
+        let identity = self.state.passes.get(&key)?.identity.as_ref()?;
+        let order = self.orders.bound(&identity.key)?;
+        let exception = |reason| Target::Exception(self.site.exception_chute, reason);
+        if let Some(reason) = held(order) {
+            return Some(exception(reason));
+        }
+        let Some(routes) = plan.routes.get(&order.destination) else {
+            return Some(exception(Reason::NoRoute));
+        };
+        Some(self.choose(key, routes, moved).to)
+    }
+
+    /// Among the destination's chutes the open one with most room; the next best becomes its alternate. `moved`
+    /// says how many parcels more a chute is taken to hold than it does: none, but in a trial.
+    fn choose(&self, key: PassKey, routes: &[ChuteNo], moved: &dyn Fn(ChuteNo) -> i32) -> Choice {
         let mut candidates: Vec<Candidate> =
-            routes.iter().filter_map(|&number| self.candidate(key, number)).collect();
+            routes.iter().filter_map(|&number| self.candidate(key, number, moved(number))).collect();
         let room = |candidate: &Candidate| {
-            i32::from(candidate.capacity) - i32::from(candidate.filled) - i32::from(candidate.reserved)
+            i32::from(candidate.capacity)
+                - i32::from(candidate.filled)
+                - i32::from(candidate.reserved)
+                - moved(candidate.chute)
         };
         // Among equals the plan's own order wins: `max_by_key` keeps the last, so the search runs backwards.
         let best = (0..candidates.len())
@@ -276,7 +300,7 @@ impl Core {
         Choice { to: Target::Chute(chosen), alternate, candidates }
     }
 
-    fn candidate(&self, key: PassKey, number: ChuteNo) -> Option<Candidate> {
+    fn candidate(&self, key: PassKey, number: ChuteNo, moved: i32) -> Option<Candidate> {
         let at = self.chute_at(number)?;
         let pass = self.state.passes.get(&key)?;
         let (chute, state) = (&self.site.chutes[at], &self.state.chutes[at]);
@@ -299,7 +323,7 @@ impl Core {
             Some(Dropped::Closing)
         } else if state.full_sensor || state.refused_until > self.state.now {
             Some(Dropped::FullSensor)
-        } else if u32::from(filled) + u32::from(reserved) >= u32::from(chute.capacity) {
+        } else if i32::from(filled) + i32::from(reserved) + moved.min(0) >= i32::from(chute.capacity) {
             Some(Dropped::NoRoom)
         } else if self.position_mm(pass) > last_place {
             Some(Dropped::Passed)

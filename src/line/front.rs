@@ -7,17 +7,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::Tick;
 use super::actions::Actions;
 use super::core::Core;
 use super::encoder::{EncoderTrack, extend};
 use super::event::{EncoderPoll, Event, Heard, Order};
 use super::plc::AHEAD_MOST_MS;
-use super::record::Input;
+use super::record::{Input, Target};
 use super::state::{SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
 use super::trail::Trail;
-use crate::site::Site;
+use super::{ChuteNo, PassKey, Tick};
+use crate::site::{Site, SortPlan};
 
 /// A frame waits this long for the encoder poll after it; longer, and the encoder is not to be heard.
 const POLL_WAIT_MS: u64 = 500;
@@ -63,6 +63,17 @@ pub enum SnapshotError {
     Longer(usize),
 }
 
+/// Why a line's state cannot be taken over into another.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// It cannot be stored.
+    #[error("the state cannot be stored: {0}")]
+    Store(#[from] bincode::error::EncodeError),
+    /// It is not taken up.
+    #[error(transparent)]
+    TakeUp(#[from] SnapshotError),
+}
+
 impl Line {
     /// An empty line.
     pub fn new(site: Arc<Site>) -> Line {
@@ -91,6 +102,11 @@ impl Line {
         Ok(Line::over(core))
     }
 
+    /// Whether a snapshot is of the layout that this version takes up.
+    pub fn takes_up(snapshot: &[u8]) -> bool {
+        snapshot.first() == Some(&SNAPSHOT_VERSION)
+    }
+
     /// The state as bytes, version first, with the orders of the parcels on the belt.
     pub fn snapshot(&self) -> Result<Vec<u8>, bincode::error::EncodeError> {
         let mut bytes = vec![SNAPSHOT_VERSION];
@@ -99,6 +115,40 @@ impl Line {
             self.core.state.passes.keys().flat_map(|key| self.core.orders_on(*key)).collect();
         bincode::serde::encode_into_std_write((&self.core.state, orders), &mut bytes, config)?;
         Ok(bytes)
+    }
+
+    /// The line as it is after a restart with this configuration: what a snapshot holds, and no more.
+    pub fn restarted(&self, site: Arc<Site>) -> Result<Line, RestartError> {
+        Ok(Line::from_snapshot(site, &self.snapshot()?)?)
+    }
+
+    /// Where a pass in flight would be sent under another plan, with everything else as it stands. `None` where
+    /// no plan is asked: it has no identity, or no order is known. `moved` says how many parcels more than it
+    /// really does a chute would hold under that plan: chutes are weighed by that, and one that is full only
+    /// because of parcels that would not be in it is open; but none is closed by it, since its bag would have
+    /// been changed in time.
+    pub fn would_decide(
+        &self,
+        pass: PassKey,
+        plan: &SortPlan,
+        moved: &dyn Fn(ChuteNo) -> i32,
+    ) -> Option<Target> {
+        self.core.would_decide(pass, plan, moved)
+    }
+
+    /// The configuration it works with.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.core.site
+    }
+
+    /// The parts of the state that are not as a snapshot has them. Counters are left out: some count what is
+    /// no recorded input. What time alone did before the snapshot was made, without a record, is done first.
+    pub fn agrees_with(&mut self, snapshot: &[u8]) -> Result<Vec<&'static str>, RestartError> {
+        let other = Line::from_snapshot(Arc::clone(&self.core.site), snapshot)?;
+        if other.core.state.run_until.is_none() {
+            self.core.state.run_out();
+        }
+        Ok(self.core.state.differs_from(&other.core.state)?)
     }
 
     /// Takes a recorded input again.

@@ -29,9 +29,9 @@ mod tests;
 mod tie;
 mod trail;
 
-pub use front::{Line, SnapshotError};
+pub use front::{Line, RestartError, SnapshotError};
 pub use orders::ORDERS_MOST;
-pub use replay::Differences;
+pub use replay::{Difference, Differences, Retake, Watch};
 
 use serde::{Deserialize, Serialize};
 

@@ -88,6 +88,73 @@ pub struct State {
     pub orders_loaded: bool,
 }
 
+impl State {
+    /// The request to run has stood long enough.
+    pub fn run_out(&mut self) {
+        if self.run_until.take().is_some() {
+            self.request.run = false;
+        }
+    }
+
+    /// Names of the parts that are not stored alike in the two; counters are left out.
+    pub fn differs_from(&self, other: &State) -> Result<Vec<&'static str>, bincode::error::EncodeError> {
+        let State {
+            now,
+            boot,
+            plan,
+            plc,
+            belt,
+            speed_mm_s,
+            passes,
+            due,
+            last_inducted,
+            chutes,
+            commands,
+            request,
+            run_until,
+            holds,
+            mode,
+            loose,
+            tally,
+            last,
+            ended,
+            ended_set,
+            alarms,
+            counters: _,
+            orders_loaded,
+        } = self;
+        let parts = [
+            ("now", stored(now)?, stored(&other.now)?),
+            ("boot", stored(boot)?, stored(&other.boot)?),
+            ("plan", stored(plan)?, stored(&other.plan)?),
+            ("plc", stored(plc)?, stored(&other.plc)?),
+            ("belt", stored(belt)?, stored(&other.belt)?),
+            ("speed", stored(speed_mm_s)?, stored(&other.speed_mm_s)?),
+            ("passes", stored(passes)?, stored(&other.passes)?),
+            ("due", stored(due)?, stored(&other.due)?),
+            ("last inducted", stored(last_inducted)?, stored(&other.last_inducted)?),
+            ("chutes", stored(chutes)?, stored(&other.chutes)?),
+            ("commands", stored(commands)?, stored(&other.commands)?),
+            ("request", stored(request)?, stored(&other.request)?),
+            ("run until", stored(run_until)?, stored(&other.run_until)?),
+            ("holds", stored(holds)?, stored(&other.holds)?),
+            ("mode", stored(mode)?, stored(&other.mode)?),
+            ("loose", stored(loose)?, stored(&other.loose)?),
+            ("tally", stored(tally)?, stored(&other.tally)?),
+            ("last", stored(last)?, stored(&other.last)?),
+            ("ended", stored(ended)?, stored(&other.ended)?),
+            ("outcomes", stored(ended_set)?, stored(&other.ended_set)?),
+            ("alarms", stored(alarms)?, stored(&other.alarms)?),
+            ("orders loaded", stored(orders_loaded)?, stored(&other.orders_loaded)?),
+        ];
+        Ok(parts.into_iter().filter(|(_, own, other)| own != other).map(|(name, ..)| name).collect())
+    }
+}
+
+fn stored(part: &impl Serialize) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    bincode::serde::encode_to_vec(part, bincode::config::standard())
+}
+
 /// Link to the PLC.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PlcLink {

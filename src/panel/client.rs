@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::routes::Refusal;
-use super::{AskReceipt, StatusDocument, Story};
+use super::{AskReceipt, RecordedQuestion, StatusDocument, Story};
 use crate::line::event::Ask;
 
 /// Longest wait for an answer: a story may be looked up in half a year of records.
@@ -124,6 +124,15 @@ impl Client {
     /// An answer as it comes.
     pub(super) fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
         self.answer(Method::GET, path, None)
+    }
+
+    /// What is recorded.
+    ///
+    /// # Errors
+    /// [`ClientError`]; status 404 where it cannot be read.
+    pub fn recorded<T: DeserializeOwned>(&self, question: &RecordedQuestion) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(question).expect("a question is strings and numbers");
+        self.call(Method::POST, "/v1/journal/recorded", Some(body))
     }
 
     fn call<T: DeserializeOwned>(

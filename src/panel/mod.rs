@@ -3,7 +3,8 @@
 //! Two doors, one view:
 //!
 //! * **The socket** (`/run/sortd/sortd.sock`, mode 0660, group `sortd`) is what the commands use: `GET /status`,
-//!   `GET /explain?code=…`, `POST /ask`, `GET /healthz`, and the record itself ([`records`]). It is the only door through which anything can be asked
+//!   `GET /explain?code=…`, `POST /ask`, `POST /v1/journal/recorded`, `GET /healthz`, and the record itself
+//!   ([`records`]). It is the only door through which anything can be asked
 //!   of the line, and every question names its operator.
 //! * **The page** is optional, HTTP on a loopback address only, and has no route that writes: `/`, `/events`
 //!   (server-sent events), `/status.json`, `/metrics`, `/healthz`. It checks the `Host` header, so that a web page
@@ -25,6 +26,7 @@ pub mod doors;
 pub mod layout;
 pub mod metrics;
 mod passes;
+pub mod recorded;
 pub mod records;
 pub mod routes;
 pub mod status;
@@ -46,6 +48,7 @@ use crate::site::PanelSettings;
 use crate::watch::Board;
 
 pub use layout::Layout;
+pub use recorded::{RecordedOf, RecordedQuestion};
 pub use status::StatusDocument;
 pub use story::{PassStory, Story, StoryError};
 
@@ -75,6 +78,8 @@ pub struct Views {
     pub ask: AskOf,
     /// The record itself, for whoever examines it.
     pub records: Option<Live>,
+    /// What is recorded.
+    pub recorded: RecordedOf,
     /// What this installation is.
     pub about: About,
     /// The line's drawing; sent anew when a reload changes it.
@@ -308,6 +313,10 @@ mod tests {
                 }
                 asked_here.lock().unwrap().push(ask);
                 Ok(AskReceipt { said: "asked".into() })
+            }),
+            recorded: Arc::new(|question| match question {
+                RecordedQuestion::Run { seq } => Ok(serde_json::json!(seq)),
+                other => Err(format!("{other:?} is not kept")),
             }),
             about: About {
                 site: "dongguan".into(),

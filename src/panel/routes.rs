@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::doors::{PageDoor, Peer, SocketDoor};
 use super::status::{Feed, Freshness, StatusDocument};
-use super::{AskRefused, StoryError, Views, metrics, records, stopped};
+use super::{AskRefused, RecordedQuestion, StoryError, Views, metrics, records, stopped};
 use crate::line::event::{Ask, Asked};
 
 /// The page, one file. `{nonce}` is replaced at the start, see [`page_headers`].
@@ -78,6 +78,7 @@ pub async fn serve_socket(
         .route("/status", get(status))
         .route("/explain", get(explain))
         .route("/ask", post(ask))
+        .route("/v1/journal/recorded", post(recorded))
         .route("/healthz", get(local_health))
         .merge(records::routes(local.views.records.clone()))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
@@ -152,6 +153,27 @@ async fn explain(State(local): State<Local>, Query(question): Query<Explain>) ->
         Ok(Err(error @ StoryError::NotFound { .. })) => refuse(StatusCode::NOT_FOUND, error),
         Ok(Err(error @ StoryError::NotOpen)) => refuse(StatusCode::SERVICE_UNAVAILABLE, error),
         Ok(Err(error @ StoryError::Store(_))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the look-up failed; see the daemon's log"),
+    }
+}
+
+async fn recorded(State(local): State<Local>, body: Bytes) -> Response {
+    let question: RecordedQuestion = match serde_json::from_slice(&body) {
+        Ok(question) => question,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("not a question: {error}")),
+    };
+    let Ok(permit) = Arc::clone(&local.stories).try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the store is being looked through; ask again");
+    };
+    let answer_of = Arc::clone(&local.views.recorded);
+    let answered = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        answer_of(question)
+    })
+    .await;
+    match answered {
+        Ok(Ok(answer)) => axum::Json(answer).into_response(),
+        Ok(Err(error)) => refuse(StatusCode::NOT_FOUND, error),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the look-up failed; see the daemon's log"),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::finding::{File, Finding, Notes, Severity, Spot};
 use super::resolve::Files;
-use super::{Site, keys, tables, walk};
+use super::{Site, SortPlan, keys, tables, walk};
 
 /// Largest file taken, in bytes; a plan of 100,000 rows has 3 MB.
 const FILE_MAX: u64 = 8 << 20;
@@ -131,13 +131,42 @@ pub fn destinations(directory: &Path) -> Result<Vec<String>, Vec<Finding>> {
     Ok(names)
 }
 
+/// A sort plan out of a file of its own, or out of a whole configuration.
+///
+/// # Errors
+///
+/// As [`load`]; of a single file, only what is wrong within it. Whether its chutes exist is for whoever knows
+/// the line.
+pub fn plan_of(path: &Path) -> Result<SortPlan, Vec<Finding>> {
+    if path.is_dir() {
+        return load(path).map(|(site, _)| site.plan);
+    }
+    let mut notes = Notes::new(path.parent().unwrap_or(Path::new("")));
+    let rows = read_at(&mut notes, File::Plan, path).and_then(|text| tables::plan(&mut notes, &text));
+    let (mut errors, _) = notes.sorted();
+    for error in &mut errors {
+        path.clone_into(&mut error.file);
+    }
+    match rows {
+        Some(rows) if errors.is_empty() => {
+            let routes = tables::routes(&rows);
+            Ok(SortPlan { version: tables::plan_version(&routes), routes })
+        }
+        Some(_) | None => Err(errors),
+    }
+}
+
 /// The text of a file without its byte-order mark.
 fn read(notes: &mut Notes, file: File) -> Option<String> {
     let path = notes.path(file);
+    read_at(notes, file, &path)
+}
+
+fn read_at(notes: &mut Notes, file: File, path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     // A pipe or a device in a file's place would hold the check up for ever.
-    let regular = std::fs::metadata(&path).and_then(|found| match found.is_file() {
-        true => std::fs::File::open(&path),
+    let regular = std::fs::metadata(path).and_then(|found| match found.is_file() {
+        true => std::fs::File::open(path),
         false => Err(std::io::Error::other("it is no regular file")),
     });
     let read = regular.and_then(|open| open.take(FILE_MAX + 1).read_to_end(&mut bytes));

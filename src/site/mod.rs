@@ -29,7 +29,7 @@ mod uplink;
 mod walk;
 
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
-pub use load::{Loaded, destinations, load, load_from_sources, load_with_sources};
+pub use load::{Loaded, destinations, load, load_from_sources, load_with_sources, plan_of};
 pub use schema::{SCHEMAS, schema};
 pub use tables::plan_version;
 

@@ -239,6 +239,37 @@ impl Line {
         self.runtime.block_on(work)
     }
 
+    /// Everything recorded so far comes out of the same core again: asked of the daemon, or read from its store.
+    pub fn replay(&mut self, source: &[&str]) {
+        let output = self.command(&[&["replay", "--json"], source].concat());
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let count = |key: &str| {
+            let document: serde_json::Value = serde_json::from_str(&printed).unwrap_or_default();
+            document.get(key).and_then(serde_json::Value::as_u64)
+        };
+        println!(
+            "{:>7} ms  replay {source:?}: {:?} records, {:?} facts, {:?} starts, {:?} snapshots, {:?} left out, {:?} \
+             differences, {:?} in the state",
+            self.now_ms(),
+            count("records"),
+            count("facts"),
+            count("starts"),
+            count("snapshots"),
+            count("left_out"),
+            count("differences"),
+            count("state_differences")
+        );
+        let whole = output.status.code() == Some(0) && count("left_out") == Some(0);
+        if !whole || count("facts").is_none_or(|facts| facts < 1_000) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let start: String = printed.chars().take(10_000).collect();
+            self.fail(&format!(
+                "a replay found differences, or not enough: {:?}\n{start}\n{said}",
+                output.status
+            ));
+        }
+    }
+
     /// Stops the stream of parcels, waits until PLC, `sortd` and cloud have heard the same, compares their books,
     /// and lets the stream flow again.
     pub fn books(&mut self, story: &str) {
@@ -273,7 +304,9 @@ impl Line {
                 cloud.exceptions, sums.exceptions
             ));
         }
+        self.replay(&[]);
         self.terminate();
+        self.replay(&["--store", &self.rig.directory.path().join("store").display().to_string()]);
         println!(
             "{:>7} ms  the belt is empty, the cloud has every pass from its induction to its one end",
             self.now_ms()

@@ -23,6 +23,7 @@ use sortd::line::{Line, PassKey, ReaderId, Tick};
 use sortd::site::Site;
 use sortd::wire::plc::{CommandSlot, Discharge, PlcEvent, PlcEventKind, PlcFlags};
 
+use crate::day_store::{DayStore, DayStoreError};
 use crate::world::{Happening, Scenario, Sensed, World};
 
 /// The run begins at this tick, so that a reader's delay never reaches back before time.
@@ -30,6 +31,10 @@ const FIRST_TICK_US: u64 = 10_000_000;
 
 /// Wall clock at the first tick: 2026-01-01 00:00 UTC. Stamped only.
 const WALL_US: i64 = 1_767_225_600_000_000;
+
+/// Wall clock at tick 0.
+#[expect(clippy::cast_possible_wrap, reason = "ten seconds")]
+pub const WALL_AT_ZERO_US: i64 = WALL_US - FIRST_TICK_US as i64;
 
 /// Orders in one batch at most.
 const BATCH_ORDERS: usize = 64;
@@ -158,11 +163,23 @@ pub struct VirtualLine {
     open: BTreeMap<PassKey, Option<u16>>,
     counted: Counted,
     wrong: Option<String>,
+    store: Option<DayStore>,
 }
 
 impl VirtualLine {
     /// A line that has just been started, with `LineStart` asked for.
     pub fn new(site: Arc<Site>, scenario: Scenario, seed: u64, delays: Delays) -> VirtualLine {
+        VirtualLine::recorded(site, scenario, seed, delays, None)
+    }
+
+    /// The same, with everything recorded in a store.
+    pub fn recorded(
+        site: Arc<Site>,
+        scenario: Scenario,
+        seed: u64,
+        delays: Delays,
+        store: Option<DayStore>,
+    ) -> VirtualLine {
         let world = World::new(&site, scenario, seed);
         let line = Line::new(Arc::clone(&site));
         let mut coupled = VirtualLine {
@@ -183,6 +200,7 @@ impl VirtualLine {
             open: BTreeMap::new(),
             counted: Counted::default(),
             wrong: None,
+            store,
             site,
         };
         coupled.world.beat(coupled.beat);
@@ -192,7 +210,8 @@ impl VirtualLine {
 
     fn start(&mut self) {
         let site = Arc::clone(&self.site);
-        let started = Started::of(&site, 1, WALL_US);
+        let boot = self.store.as_ref().map_or(1, DayStore::boot);
+        let started = Started::of(&site, boot, WALL_US);
         let plc = self.world.plc();
         let attached = PlcAttached {
             epoch: plc.epoch(),
@@ -205,7 +224,11 @@ impl VirtualLine {
             flags: self.flags,
             encoder: self.encoder(),
         };
-        let mut events = vec![Event::Started(started), Event::OrdersLoaded(0)];
+        let mut events = vec![Event::Started(started)];
+        if let Some(store) = &self.store {
+            events.push(Event::Configured { hash: store.configuration().to_owned() });
+        }
+        events.push(Event::OrdersLoaded(0));
         let devices = site.scanners.iter().map(|s| &s.name).chain(site.gates.iter().map(|g| &g.name));
         events.extend(devices.map(|name| Event::DeviceState { device: name.clone(), up: true }));
         events.push(Event::PlcAttached(attached));
@@ -412,6 +435,11 @@ impl VirtualLine {
             self.count(entry);
         }
         self.check_step();
+        if let Some(store) = &mut self.store
+            && let Err(error) = store.take(self.world.now_us(), actions.entries, &self.line)
+        {
+            self.wrong.get_or_insert(error.to_string());
+        }
         let written_us = self.world.now_us() + self.delays.command_us;
         for command in actions.commands {
             self.enter(written_us, Due::Write(command));
@@ -502,6 +530,11 @@ impl VirtualLine {
             return;
         };
         self.wrong.get_or_insert(what);
+    }
+
+    /// Ends the store, if there is one, and gives the number of its last record.
+    pub fn close_store(&mut self) -> Result<Option<u64>, DayStoreError> {
+        self.store.take().map(|store| store.finish(&self.line)).transpose()
     }
 
     /// The world.

@@ -1,0 +1,121 @@
+//! `sortd replay`: recorded events through the same core; every difference is printed, and none is expected.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::recorded::{Which, fallback};
+use super::{Exit, Format, client, complain, print, print_json};
+use crate::replay::{Finding, Proof, Walked, prove};
+
+/// Findings listed in a JSON document; all are counted.
+const LISTED_MOST: usize = 10_000;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    proof: Proof,
+    /// The first findings.
+    findings: Vec<Finding>,
+}
+
+/// Replays and prints.
+pub fn command(config: &Path, which: &Which, format: Format) -> Exit {
+    let open = match which.open(client(config)) {
+        Ok(open) => open,
+        Err(error) => return could_not(&error),
+    };
+    let damaged = open.complain_of_damage();
+    let mut findings = Vec::new();
+    let mut out = io::stdout().lock();
+    let mut tell = |finding: Finding| {
+        if format.json {
+            if findings.len() < LISTED_MOST {
+                findings.push(finding);
+            }
+        } else {
+            // A reader that has gone away has read all it wanted; the exit code still counts.
+            let _ = out.write_all(shown(&finding).as_bytes());
+        }
+    };
+    let proof = prove(open.recording(), which.period(), fallback(config), &mut tell);
+    drop(out);
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(error) => return could_not(&error),
+    };
+    let holds = proof.holds();
+    let printed = if format.json {
+        print_json(&Document { proof, findings })
+    } else {
+        complain_all(&proof.walked);
+        print(&summary(&proof))
+    };
+    match printed {
+        Exit::Done if !holds => Exit::Finding,
+        // What could not be read was not proven.
+        Exit::Done if damaged => Exit::Failed,
+        other => other,
+    }
+}
+
+/// Says why nothing was replayed.
+pub fn could_not(error: &dyn std::fmt::Display) -> Exit {
+    complain(&format!("sortd: {error}\n"));
+    Exit::Failed
+}
+
+/// Says what the reader must know about what was walked through.
+pub fn complain_all(walked: &Walked) {
+    for warning in &walked.warnings {
+        complain(&format!("sortd: warning: {warning}\n"));
+    }
+}
+
+/// What was walked through, for people.
+pub fn walked(walked: &Walked) -> String {
+    let mut text = String::new();
+    let Walked { first, last, from, to, records, inputs, facts, starts, snapshots, left_out, .. } = walked;
+    let _ = writeln!(text, "records {first} to {last}, {from} to {to}");
+    let _ = writeln!(
+        text,
+        "{records} records fed ({inputs} inputs, {starts} starts), {facts} facts and {snapshots} snapshots compared"
+    );
+    if *left_out > 0 {
+        let _ = writeln!(text, "{left_out} records left out: no state to feed them to");
+    }
+    text
+}
+
+fn summary(proof: &Proof) -> String {
+    let mut text = walked(&proof.walked);
+    let Proof { differences, state_differences, .. } = proof;
+    let _ =
+        writeln!(text, "{differences} differences in facts, {state_differences} in the state at snapshots");
+    text
+}
+
+fn shown(finding: &Finding) -> String {
+    let fact = |fact: &Option<crate::line::record::Fact>| match fact {
+        Some(fact) => serde_json::to_string(fact).unwrap_or_else(|_| format!("{fact:?}")),
+        None => "nothing".to_owned(),
+    };
+    match finding {
+        Finding::Fact(different) => {
+            let pass = different.pass.as_ref().map_or_else(String::new, |pass| format!("  pass {pass}"));
+            format!(
+                "record {}  {}{pass}\n  recorded   {}\n  concluded  {}\n",
+                different.record,
+                different.time,
+                fact(&different.recorded),
+                fact(&different.concluded)
+            )
+        }
+        Finding::State { record, time, parts } => {
+            format!("after record {record}  {time}\n  the stored state differs in: {}\n", parts.join(", "))
+        }
+    }
+}
