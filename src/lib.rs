@@ -23,6 +23,7 @@
 //! | [`site`] | configuration as written → the checked [`site::Site`] | files |
 //! | [`wire`] | bytes ↔ frames, registers ↔ values | nothing |
 //! | [`device`] | one supervised task a bus | `wire`, tokio |
+//! | [`evidence`] | a parcel's records, photos and proof → a claim bundle, and back | journal, line, words of `panel`, events of `uplink` |
 //! | [`identify`] | codes and tags → one identity or a reason | nothing |
 //! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
 //! | [`journal`] | the record of everything, in sled | sled, files |
@@ -44,6 +45,7 @@
 pub mod commands;
 pub mod daemon;
 pub mod device;
+pub mod evidence;
 pub mod identify;
 pub mod journal;
 pub mod line;

@@ -311,8 +311,8 @@ impl Names<'_> {
     }
 }
 
-/// How good the wall clock is. Nobody has asked the operating system yet, and nothing is claimed.
-fn clock(_run: &Started) -> &'static str {
+/// How good the wall clock was while this run stamped its records. Nobody has asked the operating system yet, and nothing is claimed.
+pub fn clock(_run: &Started) -> &'static str {
     CLOCK_UNKNOWN
 }
 
