@@ -167,6 +167,16 @@ pub(super) struct Day {
     links: Option<Mutex<Links>>,
 }
 
+/// How much of a day is read when it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Every frame: what is written again must be whole.
+    All,
+    /// Where it begins and ends, which `span` must confirm once it is sealed. Each record is checked when
+    /// it is read, and whether all of them are is a question for `sortd verify`.
+    Ends,
+}
+
 /// What reading through a day found.
 struct Tally {
     last_seq: u64,
@@ -205,8 +215,8 @@ impl Day {
         })
     }
 
-    /// Opens a day and reads all of it. `None`: it never got a first record.
-    pub fn open(days: &Path, name: &str, cache: u64) -> Result<Option<Day>, DayError> {
+    /// Opens a day and reads as much of it as told. `None`: it never got a first record.
+    pub fn open(days: &Path, name: &str, cache: u64, read: Read) -> Result<Option<Day>, DayError> {
         let path = days.join(name);
         // The Db repeats what a damaged span said.
         let span = match read_span(&path) {
@@ -238,7 +248,10 @@ impl Day {
             let said = (span.begin, span.before);
             return Err(damaged(name, format!("it begins {head:?}, but span says {said:?}")));
         }
-        let tally = catch(name, || verify(&db, begin, before, name))??;
+        let tally = match read {
+            Read::All => catch(name, || verify(&db, begin, before, name))??,
+            Read::Ends => catch(name, || glance(&db, begin, before, name))??,
+        };
         if span.is_some_and(|span| span.sealed.is_none()) && tally.last_seq < begin.first_seq {
             return Err(damaged(name, "it opens without records, but some were written".to_owned()));
         }
@@ -354,9 +367,24 @@ impl Day {
         self.sync()
     }
 
-    /// The newest snapshot that is whole.
-    pub fn latest_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, DayError> {
-        let mut before = keys::snapshot(u64::MAX, u16::MAX);
+    /// Records after which a snapshot stands, ascending.
+    pub fn snapshots(&self) -> Result<Vec<u64>, DayError> {
+        let mut found = Vec::new();
+        let mut from = keys::snapshot(0, 0);
+        // From one to the next, past the chunks in between.
+        while let Some((key, _)) = guarded(&self.name, || {
+            self.db.range(from..=keys::snapshot(u64::MAX, u16::MAX)).next().transpose()
+        })? {
+            let seq = number(&key[1..9]);
+            found.push(seq);
+            from = keys::snapshot(seq.saturating_add(1), 0);
+        }
+        Ok(found)
+    }
+
+    /// The newest snapshot that is whole and stands after record `seq` or an earlier one.
+    pub fn latest_snapshot(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, DayError> {
+        let mut before = keys::snapshot(seq.saturating_add(1), 0);
         loop {
             let range = keys::snapshot(0, 0)..before;
             let newest = guarded(&self.name, || self.db.range(range.clone()).next_back().transpose())?;
@@ -540,6 +568,28 @@ fn verify(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Resu
         None => (Tick(0), before),
     };
     Ok(Tally { last_seq: seq - 1, last_event: event - 1, last_tick, last_link })
+}
+
+/// Where a day ends, by its last keys.
+fn glance(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Result<Tally, DayError> {
+    let failed = |error: sled::Error| sled_error(name, &error);
+    let last = |prefix: &[u8]| db.scan_prefix(prefix).next_back().transpose().map_err(failed);
+    let last_event = last(b"e")?.map_or(begin.first_event - 1, |(key, _)| number(&key[1..]));
+    let Some((key, first)) = last(b"r")? else {
+        return Ok(Tally {
+            last_seq: begin.first_seq - 1,
+            last_event,
+            last_tick: Tick(0),
+            last_link: before,
+        });
+    };
+    let seq = number(&key[1..]);
+    let bytes = whole_record(db, seq, &first, name)?;
+    let record = record::decode(&bytes).map_err(|error| broken(name, seq, &error))?;
+    if record.seq != seq || seq < begin.first_seq {
+        return Err(damaged(name, format!("record {} under number {seq}", record.seq)));
+    }
+    Ok(Tally { last_seq: seq, last_event, last_tick: record.at, last_link: record::link(&bytes) })
 }
 
 /// The first value and its continuations.

@@ -50,6 +50,7 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+mod archive;
 pub mod anchor;
 mod base64;
 pub mod chain;
@@ -80,6 +81,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{Archive, ArchiveError};
 pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,

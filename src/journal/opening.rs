@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Link, Tip};
 use super::cursor::{self, Cursor};
-use super::day::{self, Day, DayError, Links, Sealed, Span, disk};
+use super::day::{self, Day, DayError, Links, Read, Sealed, Span, disk};
 use super::inflight;
 use super::orders::{self, Orders};
 use super::quarantine::{Quarantined, put_aside};
@@ -149,7 +149,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     let mut open = Vec::new();
     let mut damaged = None;
     for name in unsealed {
-        match Day::open(&days, &name, settings.cache_bytes()) {
+        match Day::open(&days, &name, settings.cache_bytes(), Read::All) {
             Ok(Some(day)) if !day.is_empty() => open.push(day),
             // It never got a record; whether it should have is seen below.
             Ok(empty) => {
@@ -431,7 +431,7 @@ fn newest_run(
 ) -> Option<(Record, Vec<u8>)> {
     let run = match (current, sealed.last()) {
         (Some(day), _) => day.run_before(u64::MAX),
-        (None, Some(span)) => Day::open(days, &span.name, settings.cache_bytes())
+        (None, Some(span)) => Day::open(days, &span.name, settings.cache_bytes(), Read::Ends)
             .and_then(|day| day.map_or(Ok(None), |day| day.run_before(u64::MAX))),
         (None, None) => Ok(None),
     };
@@ -448,7 +448,7 @@ pub(super) fn recover(shelf: &Shelf, epoch: u64) -> Result<StoreRecovery, DayErr
     let mut snapshot = None;
     for span in spans.iter().rev().filter(|span| span.begin.epoch == epoch).take(2) {
         let day: Arc<Day> = shelf.day(&span.name)?;
-        snapshot = day.latest_snapshot()?;
+        snapshot = day.latest_snapshot(u64::MAX)?;
         if snapshot.is_some() {
             break;
         }

@@ -130,6 +130,28 @@ impl Reader {
         Ok(found)
     }
 
+    /// Records after which a snapshot of the core is stored, ascending.
+    pub fn snapshots(&self) -> Result<Vec<u64>, ReadError> {
+        let mut found = Vec::new();
+        for span in self.spans()? {
+            let day = self.day(&span)?;
+            found.extend(self.checked(day.snapshots())?);
+        }
+        Ok(found)
+    }
+
+    /// The newest snapshot of the core that stands after record `seq` or an earlier one, with the number
+    /// of that record.
+    pub fn latest_snapshot_before(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        for span in self.spans()?.iter().rev().filter(|span| span.begin.first_seq <= seq) {
+            let day = self.day(span)?;
+            if let Some(found) = self.checked(day.latest_snapshot(seq))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// The run a record belongs to: the names its numbers stand for.
     pub fn started_before(&self, seq: u64) -> Result<Option<Started>, ReadError> {
         let spans = self.spans()?;

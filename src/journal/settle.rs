@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::day::{self, Day, DayError};
+use super::day::{self, Day, DayError, Read};
 use super::inflight::{self, Log};
 use super::opening::{self, Ground, Opened, epoch_after};
 use super::orders;
@@ -191,7 +191,7 @@ impl Writer {
         let (durable, empty) = (store.last_seq, store.last_seq < written.first_seq);
         drop(self.shelf.take_current());
         let days = directory.join("days");
-        match Day::open(&days, &written.name, cache) {
+        match Day::open(&days, &written.name, cache, Read::All) {
             Ok(Some(day)) if day.span().last_seq >= durable => {
                 day.sync()?;
                 self.shelf.put_current(day);

@@ -110,3 +110,54 @@ fn a_store_of_layout_1_opens_is_read_and_goes_on_with_a_chain() {
     check(&handle.reader());
     journal.finish();
 }
+
+#[test]
+fn a_copy_is_looked_into_and_a_live_store_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    unpack_v1(directory.path());
+    let (journal, handle, opened, _) = start(directory.path());
+    for seq in 161..=300 {
+        append(&handle, stamped(seq, MIDNIGHT_US + DAY_US * if seq > 250 { 2 } else { 1 }));
+        if seq == 200 {
+            assert!(handle.snapshot(200, b"state".to_vec()));
+        }
+    }
+    wait_durable(&handle, 300);
+    let refused = Archive::open(directory.path()).unwrap_err();
+    assert!(matches!(refused, ArchiveError::InUse { .. }), "{refused}");
+    let live = handle.reader();
+    let copy = tempfile::tempdir().unwrap();
+    super::damage::copy(directory.path(), copy.path());
+    for sealed in [false, true] {
+        let archive = Archive::open(copy.path()).unwrap();
+        assert!(archive.damaged().is_empty(), "{:?}", archive.damaged());
+        let reader = archive.reader();
+        assert_eq!(reader.days().unwrap(), live.days().unwrap());
+        assert_eq!(reader.frames(1, 1_000).unwrap(), live.frames(1, 1_000).unwrap());
+        assert_eq!(reader.records(1, 1_000).unwrap(), live.records(1, 1_000).unwrap());
+        assert_eq!(reader.story("px30").unwrap(), live.story("px30").unwrap());
+        assert_eq!(reader.epochs().unwrap(), live.epochs().unwrap());
+        assert_eq!(reader.snapshots().unwrap(), [60, 130, 200]);
+        assert_eq!(
+            reader.latest_snapshot_before(199).unwrap().unwrap(),
+            (130, 130_u64.to_be_bytes().to_vec())
+        );
+        assert_eq!(reader.latest_snapshot_before(u64::MAX).unwrap().unwrap(), (200, b"state".to_vec()));
+        assert_eq!(reader.latest_snapshot_before(59).unwrap(), None);
+        assert_eq!(follow(reader), 140);
+        let cursor = Cursor { epoch: opened.epoch, acked: 20 };
+        assert_eq!(reader.milestones_after(cursor, 9).unwrap(), live.milestones_after(cursor, 9).unwrap());
+        if !sealed {
+            // Without its slip a day says itself where it ends.
+            drop(archive);
+            std::fs::remove_file(copy.path().join("days/2026-11-23/span")).unwrap();
+        }
+    }
+    // A damaged day stays where it is and is named.
+    std::fs::write(copy.path().join("days/2026-11-23/db"), b"").unwrap();
+    let archive = Archive::open(copy.path()).unwrap();
+    assert_eq!(archive.damaged()[0].0, "2026-11-23");
+    assert!(copy.path().join("days/2026-11-23/db").exists());
+    journal.finish();
+    assert!(matches!(Archive::open(&copy.path().join("days/2026-11-22")), Err(ArchiveError::NoStore { .. })));
+}
