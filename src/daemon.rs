@@ -120,7 +120,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let (durable_events, events_durable) = watch::channel(0);
     let (answers, order_answers) = mpsc::channel(ANSWERS_WAITING);
     let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers));
-    let settings = JournalSettings::new(&site.store, board.clone());
+    let settings = JournalSettings::new(&site.store, board.clone()).anchored(&site);
     let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
     // The store is ours from here on: a second sortd beside a running one is no boot.
     let boot = crate::journal::next_boot(&site.store.directory)?;

@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cache_mib: 64,
         keep_days: 180,
         board: Board::default(),
+        anchors: None,
     };
     let last = u64::from(RECORDS);
 

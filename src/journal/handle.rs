@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
+use super::anchor_reader::AnchorReader;
 use super::inflight::{Log, Resume};
 use super::opening::Opening;
 use super::reader::Reader;
@@ -60,6 +61,7 @@ pub struct JournalHandle {
     durable: Arc<AtomicU64>,
     status: Arc<StatusCell>,
     shelf: Arc<Shelf>,
+    anchors: AnchorReader,
 }
 
 impl Journal {
@@ -83,7 +85,9 @@ impl Journal {
         let shelf = Arc::new(Shelf::new(directory, settings.cache_bytes(), board, Arc::clone(&status)));
         let durable = Arc::new(AtomicU64::new(0));
         let closing = Arc::new(AtomicBool::new(false));
-        let handle = JournalHandle { queue, durable, status, shelf };
+        let heard = Arc::new(AtomicU64::new(0));
+        let anchors = AnchorReader::new(settings.directory.clone(), Arc::clone(&heard));
+        let handle = JournalHandle { queue, durable, status, shelf, anchors };
         let writer = Writer::new(
             settings,
             items,
@@ -95,6 +99,7 @@ impl Journal {
             resume.map(|resume| resume.last_seq),
             log,
             opened,
+            heard,
         );
         let run = move || {
             // Held as long as the thread lives.
@@ -158,6 +163,11 @@ impl JournalHandle {
     #[cfg(test)]
     pub(super) fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Reads the signed anchors.
+    pub fn anchors(&self) -> AnchorReader {
+        self.anchors.clone()
     }
 
     /// Reads what is durable.

@@ -50,8 +50,11 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
-mod archive;
 pub mod anchor;
+mod anchor_log;
+mod anchor_over;
+mod anchor_reader;
+mod archive;
 mod base64;
 pub mod chain;
 mod configs;
@@ -61,6 +64,7 @@ mod frame;
 mod handle;
 mod inflight;
 mod keys;
+mod notary;
 mod opening;
 mod orders;
 mod quarantine;
@@ -81,6 +85,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use anchor_over::anchor_over;
+pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
 pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
@@ -90,6 +96,7 @@ pub use cursor::{Cursor, CursorStore};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
+pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
 pub use orders::ORDER_LIMIT;
 pub use quarantine::Quarantined;
@@ -100,7 +107,7 @@ pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::StoreSettings;
+use crate::site::{Site, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -150,6 +157,19 @@ pub struct JournalSettings {
     pub keep_days: u16,
     /// Where faults and alarms are reported.
     pub board: Board,
+    /// Who signs anchors; `None`: none are made.
+    pub anchors: Option<AnchorSettings>,
+}
+
+/// Whose records anchors speak of, and who signs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorSettings {
+    /// Site.
+    pub site: String,
+    /// Line.
+    pub line: String,
+    /// File of the private key, where the configuration names one.
+    pub signing_key: Option<PathBuf>,
 }
 
 impl JournalSettings {
@@ -160,7 +180,19 @@ impl JournalSettings {
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
             board,
+            anchors: None,
         }
+    }
+
+    /// With anchors, signed for this site and line.
+    #[must_use]
+    pub fn anchored(self, site: &Site) -> JournalSettings {
+        let anchors = AnchorSettings {
+            site: site.name.clone(),
+            line: site.line_name.clone(),
+            signing_key: site.store.signing_key.clone(),
+        };
+        JournalSettings { anchors: Some(anchors), ..self }
     }
 
     fn cache_bytes(&self) -> u64 {

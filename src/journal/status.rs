@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::notary::AnchorStatus;
 use super::quarantine::Quarantined;
 
 /// State of the journal thread.
@@ -50,6 +51,10 @@ pub struct JournalStatus {
     pub orders_refused: u64,
     /// Days deleted because of their age.
     pub days_deleted: u64,
+    /// The last anchor, once there is one.
+    pub anchor: Option<AnchorStatus>,
+    /// Anchors that could not be made since this start.
+    pub anchors_failed: u64,
     /// What was put into quarantine since this start.
     pub quarantined: Vec<Quarantined>,
 }

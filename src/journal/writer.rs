@@ -26,6 +26,7 @@ use super::chain::{Link, Tip};
 use super::cursor;
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
+use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
 use super::record;
@@ -137,6 +138,8 @@ pub(super) struct Writer {
     /// A Db failed: both are opened anew before the next try.
     pub(super) reopen: bool,
     pub(super) closing_since: Option<Tick>,
+    /// Signs anchors of what is durable.
+    pub(super) notary: Notary,
 }
 
 impl Writer {
@@ -152,8 +155,10 @@ impl Writer {
         resume_last: Option<u64>,
         log: Option<Log>,
         opened: Sender<Opened>,
+        heard: Arc<AtomicU64>,
     ) -> Writer {
         Writer {
+            notary: Notary::new(&settings, Arc::clone(&status), heard),
             settings,
             items,
             shelf,
@@ -434,6 +439,7 @@ impl Writer {
 
     /// Begins a new day with record `first_seq` and seals the one before.
     fn roll(&mut self, number: i64, first_seq: u64) -> Result<(), DayError> {
+        self.attest();
         let days = self.settings.directory.join("days");
         let Some(store) = &mut self.store else { return Ok(()) };
         let date = day_name(number);
@@ -477,7 +483,17 @@ impl Writer {
         if due(store.checkpoint_at, CHECKPOINT_EVERY_MS) {
             store.write_checkpoint(&self.settings, now)?;
         }
+        if let Some(standing) = standing(self.store.as_ref()) {
+            self.notary.look(standing, now, self.clock.wall_us());
+        }
         Ok(())
+    }
+
+    /// Has an anchor made of everything that is durable: no record follows soon, or none in this day.
+    pub(super) fn attest(&mut self) {
+        if let Some(standing) = standing(self.store.as_ref()) {
+            self.notary.attest(standing, self.clock.now(), self.clock.wall_us());
+        }
     }
 
     /// Puts the core's last snapshot into the day, unless that was done.
@@ -500,6 +516,9 @@ impl Writer {
         match retention::run(directory, &self.shelf, self.settings.keep_days, cursor) {
             Ok(deleted) => self.status.change(|status| status.days_deleted += deleted),
             Err(error) => self.settings.board.fault(DEVICE, "retention", &error),
+        }
+        if let Some(oldest) = self.shelf.spans().first() {
+            self.notary.prune(&oldest.name);
         }
     }
 
@@ -555,6 +574,7 @@ impl Writer {
         if let Err(error) = stored {
             self.settings.board.fault(DEVICE, "closing", &error);
         }
+        self.attest();
         self.shelf.close();
         self.store = None;
         self.status.change(|status| status.state = JournalState::Closed);
@@ -577,6 +597,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Where the open store stands, once the day that is written has a record.
+fn standing(store: Option<&Store>) -> Option<Standing<'_>> {
+    let store = store?;
+    let day = store.day.as_ref().filter(|day| store.last_seq >= day.first_seq)?;
+    let Tip::After(link) = store.tip else { return None };
+    let (epoch, seq, event_seq) = (store.epoch, store.last_seq, store.last_event);
+    Some(Standing { day: &day.name, epoch, seq, event_seq, link })
 }
 
 /// Whether a record with this wall stamp begins a new day: its date is later, or the clock was set back by

@@ -86,7 +86,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             packet_limit: 1 << 20,
             health_ms: 10_000,
         },
-        store: StoreSettings { directory: "store".into(), cache_mib: 8, keep_days: 1 },
+        store: StoreSettings { directory: "store".into(), cache_mib: 8, keep_days: 1, signing_key: None },
         panel: PanelSettings { socket: "socket".into(), http: None },
     })
 }

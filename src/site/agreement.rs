@@ -52,6 +52,9 @@ impl Files {
         if let Some(sortd) = &self.sortd {
             check_uplink(notes, directory, sortd);
             check_socket(notes, directory, sortd);
+            if let Some(store) = sortd.table("store") {
+                check_signing_key(notes, directory, store);
+            }
         }
         if let Some(plc) = self.plc() {
             check_plc(notes, plc);
@@ -383,6 +386,23 @@ fn check_uplink(notes: &mut Notes, directory: &Path, sortd: &Table) {
             format!("the password file {} cannot be read now: {error}", path.display()),
             "a file that the service can read when it starts",
             "correct the path; a systemd credential appears only while the service runs",
+        );
+    }
+}
+
+/// A key that is named and cannot be read leaves the store without anchors.
+fn check_signing_key(notes: &mut Notes, directory: &Path, store: &Table) {
+    if let Some(file) = store.known_text("signing-key-file")
+        && let path = directory.join(file)
+        && let Err(error) = std::fs::File::open(&path)
+    {
+        // Under systemd a credential exists only while the service runs: no error.
+        notes.warning(
+            store.spot_of("signing-key-file"),
+            format!("the signing key {} cannot be read now: {error}", path.display()),
+            "a file that the service can read when it starts",
+            "correct the path (openssl genpkey -algorithm ed25519 makes a key); a systemd credential appears \
+             only while the service runs",
         );
     }
 }

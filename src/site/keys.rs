@@ -43,6 +43,8 @@ static STORE: TableShape = TableShape {
             .or(Preset::Integer(16)),
         integer("keep-days", (1, 3650, "days"), "180", "Days kept; older ones are deleted whole.")
             .or(Preset::Integer(180)),
+        text("signing-key-file", &PATH, "\"/etc/sortd/credentials/signing-key.pem\"", "Ed25519 private key (PKCS#8, PEM or DER) that signs anchors; without it the systemd credential `sortd-signing-key`, else a key made at the first start.")
+            .optional(),
     ],
 };
 

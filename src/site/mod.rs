@@ -267,6 +267,8 @@ pub struct StoreSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// File of the key that signs anchors, where the configuration names one.
+    pub signing_key: Option<PathBuf>,
 }
 
 /// Socket and page.

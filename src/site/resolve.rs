@@ -230,6 +230,7 @@ fn store(directory: &Path, table: &Table) -> StoreSettings {
         directory: directory.join(table.text("directory")),
         cache_mib: table.number("cache-mib"),
         keep_days: table.number("keep-days"),
+        signing_key: table.known_text("signing-key-file").map(|file| directory.join(file)),
     }
 }
 

@@ -376,6 +376,20 @@ fn warnings_do_not_refuse() {
 }
 
 #[test]
+fn a_signing_key_that_cannot_be_read_is_a_warning() {
+    let copy = Copy::new();
+    assert_eq!(copy.load().unwrap().0.store.signing_key, None);
+    let shipped = "# signing-key-file = \"/etc/sortd/credentials/signing-key.pem\"";
+    copy.change("sortd.toml", shipped, "signing-key-file = \"key.pem\"");
+    let warnings = copy.warnings();
+    assert!(warnings.len() == 1 && warnings[0].message.contains("signing key"), "{warnings:#?}");
+    copy.write("key.pem", "anything");
+    let (site, warnings) = copy.load().unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(site.store.signing_key, Some(copy.0.path().join("key.pem")));
+}
+
+#[test]
 fn plain_mqtt_to_another_machine_is_a_deliberate_act() {
     let copy = Copy::new();
     copy.change("sortd.toml", "mqtt://127.0.0.1:1883", "mqtt://10.0.0.9:1884");

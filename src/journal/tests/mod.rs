@@ -24,7 +24,13 @@ const MIDNIGHT_US: i64 = 1_795_305_600_000_000;
 const PARCEL: u64 = 8;
 
 fn settings(directory: &Path) -> JournalSettings {
-    JournalSettings { directory: directory.to_owned(), cache_mib: 8, keep_days: 180, board: Board::default() }
+    JournalSettings {
+        directory: directory.to_owned(),
+        cache_mib: 8,
+        keep_days: 180,
+        board: Board::default(),
+        anchors: None,
+    }
 }
 
 /// Everything the listener was told.
