@@ -6,11 +6,14 @@
 
 pub mod check;
 pub mod chute;
+pub mod evidence;
 pub mod explain;
 pub mod identify;
 pub mod line;
 pub mod parcel;
+pub mod schema;
 pub mod status;
+pub mod verify_bundle;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -66,6 +69,35 @@ enum Command {
         code: String,
         #[command(flatten)]
         format: Format,
+    },
+    /// Claim bundle of a parcel: what happened, photos, proof, in one file.
+    Evidence {
+        /// Any code of the parcel: waybill, SSCC, EPC, order number.
+        code: String,
+        /// File to write.
+        #[arg(long, value_name = "FILE.zip")]
+        out: PathBuf,
+        /// A copy of a store, instead of the running line.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Whether a claim bundle proves what it says.
+    Verify {
+        /// Bundle, as `sortd evidence` wrote it.
+        #[arg(long, value_name = "FILE.zip")]
+        bundle: PathBuf,
+        /// The line's public key: PEM, base64 or hexadecimal, from elsewhere than from the bundle.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// JSON Schema of a configuration file, of a message, or of `evidence.json`.
+    Schema {
+        /// Name; without it the names are listed.
+        name: Option<String>,
     },
     /// What a barcode or EPC is taken for; one result a line.
     Identify {
@@ -157,6 +189,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Identify { codes, format } => identify(&config, &codes, format),
         Command::Status(format) => status::command(&client(&config), format),
         Command::Explain { code, format } => explain::command(&client(&config), &code, format),
+        Command::Evidence { code, out, store, format } => {
+            evidence::command(&config, &code, &out, store.as_deref(), format)
+        }
+        Command::Verify { bundle, key, format } => verify_bundle::command(&bundle, key.as_deref(), format),
+        Command::Schema { name } => schema::command(name.as_deref()),
         Command::Line { action, operator, format } => ask(&config, &operator, action.asked(), format),
         Command::Chute { number, action, operator, format } => {
             ask(&config, &operator, action.asked(number), format)
@@ -318,6 +355,10 @@ mod tests {
             "sortd check --json",
             "sortd status --json",
             "sortd explain ABC123 --json --config /tmp/x",
+            "sortd evidence ABC123 --out x.zip",
+            "sortd evidence ABC123 --out x.zip --store /copy --json",
+            "sortd verify --bundle x.zip --key key.pem --json",
+            "sortd schema evidence",
             "sortd identify A B C --json",
             "sortd line start --by li",
             "sortd line stop",

@@ -61,7 +61,8 @@ impl Source for Store {
 
     fn anchor_over(&self, epoch: u64, seq: u64) -> Result<Option<Anchor>, ReadError> {
         let found = anchor_over(&self.directory, seq);
-        let anchor = found.map_err(|error| ReadError::Disk { day: "anchors".to_owned(), what: error.to_string() })?;
+        let anchor =
+            found.map_err(|error| ReadError::Disk { day: "anchors".to_owned(), what: error.to_string() })?;
         Ok(anchor.filter(|anchor| anchor.claim.epoch == epoch))
     }
 

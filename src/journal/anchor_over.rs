@@ -81,7 +81,7 @@ impl Anchors {
     /// The first anchor over a record, `Some(None)` where there is none; `None` where the file cannot be looked into
     /// like this.
     fn find(&self, seq: u64) -> Option<Option<Anchor>> {
-        if self.length == 0 || (self.bytes - HEADER as u64) % self.length != 0 {
+        if self.length == 0 || !(self.bytes - HEADER as u64).is_multiple_of(self.length) {
             return None;
         }
         let count = (self.bytes - HEADER as u64) / self.length;
