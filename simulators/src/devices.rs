@@ -264,11 +264,11 @@ pub async fn run(options: &DevicesOptions) -> Result<(), RunError> {
     let mut devices = start(options).await?;
     let mut other_side = None;
     if options.cloud {
-        let uplink = &devices.site().uplink;
-        let broker = broker_unless_there(uplink.port)?;
-        println!("broker 127.0.0.1:{} {}", uplink.port, if broker.is_some() { "started" } else { "found" });
+        let port = devices.site().uplink.brokers[0].port;
+        let broker = broker_unless_there(port)?;
+        println!("broker 127.0.0.1:{port} {}", if broker.is_some() { "started" } else { "found" });
         let orders = devices.take_orders();
-        let upstream = Upstream::start(devices.site(), devices.site().uplink.port, orders, None)?;
+        let upstream = Upstream::start(devices.site(), port, orders, None)?;
         other_side = Some((Arc::new(Mutex::new(broker)), upstream));
     }
     println!("plc {}", devices.site().plc.address);

@@ -55,6 +55,18 @@ pub fn build() -> Result<PathBuf, ProcessError> {
         command.arg("--release");
     }
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).stdin(Stdio::null());
+    // What cargo tells a test about its own package is not for this build: build scripts that look at it would run
+    // again, here and in the next build outside, and half the workspace be compiled each time.
+    for (name, _) in std::env::vars_os() {
+        let of_a_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if of_a_package {
+            command.env_remove(name);
+        }
+    }
     let output = command.output().map_err(|source| ProcessError::Cargo { cargo, source })?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let built = messages

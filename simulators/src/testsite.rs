@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use sortd::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use sortd::site::{
-    Belt, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind, ScannerDevice,
-    Site, SortPlan, StoreSettings, UplinkSettings,
+    Belt, BrokerAddress, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
+    ScannerDevice, Site, SortPlan, StoreSettings, UplinkSettings,
 };
 use sortd::wire::plc::RegisterMap;
 use sortd::wire::scanner::Framing;
@@ -122,8 +122,8 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
         },
         plan: SortPlan { version: "0123456789abcdef".to_owned(), routes },
         uplink: UplinkSettings {
-            host: "127.0.0.1".to_owned(),
-            port: 1883,
+            brokers: vec![BrokerAddress { host: "127.0.0.1".to_owned(), port: 1883 }],
+            tls: None,
             client_id: "testsite-line1".to_owned(),
             login: None,
             window: 100,

@@ -14,7 +14,7 @@ use crate::journal::Record;
 use crate::line::event::{Event, Order, Started};
 use crate::line::outcome::{Outcome, Reason};
 use crate::line::record::{Body, Candidate, Decided, Fact, Input, Target};
-use crate::line::{ChuteNo, PassKey, ReaderId};
+use crate::line::{ChuteNo, PassKey, ReaderId, Tick};
 use crate::panel::story::{Moment, PassStory, Story};
 use crate::panel::words;
 use crate::uplink::epcis;
@@ -377,6 +377,9 @@ impl Names<'_> {
         epochs: &BTreeMap<u64, u64>,
     ) -> Pass {
         let key = pass.records.iter().find_map(|record| record.body.pass());
+        let inducted = |record: &&Record| matches!(record.body, Body::Fact(Fact::Inducted { .. }));
+        let start = pass.records.iter().find(inducted).or(pass.records.first());
+        let began_at = start.map_or(Tick(0), |record| record.at);
         let mut told = Pass {
             pass: key.map(|PassKey { epoch, track }| format!("{epoch}-{track}")),
             run: Run {
@@ -412,13 +415,15 @@ impl Names<'_> {
                 told.events.push(PublishedEvent { record: record.seq, epoch, event_seq, event_id });
             }
             let moment = moments.remove(&record.seq);
+            // The line's own time: a wall clock that was set in between changes no interval.
+            let (at, began) = (i128::from(record.at.0), i128::from(began_at.0));
             let (word, text, details) = moment.map_or_else(Default::default, |moment| {
                 (moment.word.to_owned(), moment.text, moment.details)
             });
             told.records.push(Told {
                 record: record.seq,
                 at: self.stamp(record.wall_us),
-                since_ms: (record.wall_us - began_us) / 1000,
+                since_ms: i64::try_from((at - began) / 1000).unwrap_or(i64::MAX),
                 word,
                 text_zh: chinese::sentence(&record.body, self.run).unwrap_or_else(|| text.clone()),
                 text,

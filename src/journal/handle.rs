@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
@@ -17,6 +18,11 @@ use super::slip::SlipError;
 use super::status::{JournalState, JournalStatus, StatusCell};
 use super::writer::{Item, Writer};
 use super::{DurableListener, JournalSettings, Numbered, QUEUE_CAPACITY};
+
+/// The lock of a process that was killed is held until the kernel has taken it apart, and a child between fork and
+/// exec holds what its parent did: a quarter of a second of patience tells them from a second daemon.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the journal does not start.
 #[derive(Debug, thiserror::Error)]
@@ -179,9 +185,12 @@ impl JournalHandle {
 pub(super) fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join("lock");
     let file = File::create(&path).map_err(|source| SlipError::at(&path, source))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse { path }),
-        Err(error) => Err(SlipError::at(&path, error.into()).into()),
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(SlipError::at(&path, error.into()).into()),
+        }
     }
+    Err(StartError::InUse { path })
 }

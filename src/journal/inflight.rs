@@ -21,6 +21,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::opening::Checkpoint;
 use super::record::{self, EncodeError, number};
 use super::slip::SlipError;
 use super::{Numbered, Record};
@@ -95,18 +96,23 @@ pub fn read(directory: &Path) -> Option<Resume> {
     }
     let bases = generations(directory);
     // The newest snapshot first, and the one before it with both tails.
-    bases.iter().rev().take(2).find_map(|base| read_from(directory, *base, &bases, &boot))
+    let snapshots = bases.iter().rev().filter(|base| snapshot_path(directory, **base).exists());
+    let resume = snapshots.take(2).find_map(|base| read_from(directory, *base, &bases, &boot))?;
+    // Every record is in the log before it is in the store: a log that is shorter has lost its end, and a line
+    // that went on with it would give numbers a second time.
+    let stored = match Checkpoint::read(directory) {
+        Ok(checkpoint) => checkpoint.unwrap_or_default().last_seq,
+        Err(_) => 0,
+    };
+    (resume.last_seq >= stored).then_some(resume)
 }
 
 fn read_from(directory: &Path, seq: u64, bases: &[u64], boot: &[u8; BOOT_ID]) -> Option<Resume> {
     let snapshot = read_snapshot(&snapshot_path(directory, seq), seq, boot)?;
     let mut resume = Resume { snapshot, snapshot_seq: seq, tail: Vec::new(), last_seq: seq, log: None };
     for base in bases.iter().filter(|base| **base >= seq) {
-        // A snapshot whose tail was not begun yet ends the log; a tail in between must be there.
-        let Some(tail) = read_tail(&tail_path(directory, *base), *base) else {
-            let begun = tail_path(directory, *base).exists();
-            return (!begun && resume.last_seq == *base).then_some(resume);
-        };
+        // The tail is begun before its snapshot is there: one that is missing was taken away, with its records.
+        let tail = read_tail(&tail_path(directory, *base), *base)?;
         if !tail.sound || tail.boot != *boot || *base != resume.last_seq {
             return None;
         }
@@ -336,12 +342,12 @@ impl Log {
             file.write_all(bytes)?;
             fs::rename(&beside, &path)
         };
-        put().map_err(|source| SlipError::at(&path, source))?;
-        if tail_path(&self.directory, seq) == self.path {
-            return Ok(());
-        }
         let before = previous_snapshot(&self.directory, seq);
-        *self = Log::begin(&self.directory, seq)?;
+        // First the tail: a snapshot without one has lost it.
+        if tail_path(&self.directory, seq) != self.path {
+            *self = Log::begin(&self.directory, seq)?;
+        }
+        put().map_err(|source| SlipError::at(&path, source))?;
         let holds_durable = generations(&self.directory).into_iter().rev().find(|base| *base <= durable);
         remove_before(&self.directory, before.unwrap_or(seq).min(holds_durable.unwrap_or(0)))
     }

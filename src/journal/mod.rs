@@ -42,6 +42,7 @@
 //! ```text
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
+//! gone                    which records are known not to be in the store any more
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
@@ -61,6 +62,7 @@ mod configs;
 mod cursor;
 mod day;
 mod frame;
+mod gone;
 mod handle;
 mod inflight;
 mod keys;

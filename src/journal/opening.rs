@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::{Link, Tip};
 use super::cursor::{self, Cursor};
 use super::day::{self, Day, DayError, Links, Read, Sealed, Span, disk};
+use super::gone;
 use super::inflight;
 use super::orders::{self, Orders};
 use super::quarantine::{Quarantined, put_aside};
@@ -40,7 +41,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn read(directory: &Path) -> Result<Option<Checkpoint>, SlipError> {
+    pub fn read(directory: &Path) -> Result<Option<Checkpoint>, SlipError> {
         slip::read(&directory.join("checkpoint"))
     }
 
@@ -173,7 +174,6 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
         sealed.push(day.span());
     }
     sealed.sort_by_key(|span| span.begin.first_seq);
-    note_holes(settings, &sealed, current.as_ref());
 
     let (orders, lost_orders) = open_orders(settings, checkpoint.unwrap_or_default())?;
     quarantined.extend(lost_orders);
@@ -240,6 +240,8 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
         }
         None => {}
     }
+    let present: Vec<Span> = sealed.iter().cloned().chain(current.as_ref().map(Day::span)).collect();
+    quarantined.extend(gone::unexplained(settings, &present, goes_on_at, &quarantined));
     for found in &quarantined {
         found.report(&settings.board);
     }
@@ -351,21 +353,6 @@ fn list(settings: &JournalSettings, days: &Path) -> Result<(Vec<Span>, Vec<Strin
 
 fn sealed_links(settings: &JournalSettings, days: &Path, name: &str) -> Result<Option<Links>, DayError> {
     Ok(tolerate(settings, day::read_span(&days.join(name)))?.and_then(|slip| slip.links()))
-}
-
-/// Days that are missing between others were put aside or deleted by hand: known since, said again.
-fn note_holes(settings: &JournalSettings, sealed: &[Span], current: Option<&Day>) {
-    let current = current.map(Day::span);
-    let all: Vec<&Span> = sealed.iter().chain(current.iter()).collect();
-    for pair in all.windows(2) {
-        let expected = pair[0].last_seq + 1;
-        if pair[0].begin.epoch == pair[1].begin.epoch && pair[1].begin.first_seq != expected {
-            let came = pair[1].begin.first_seq;
-            let (before, after) = (&pair[0].name, &pair[1].name);
-            let text = format!("between {before} and {after}: record {expected} expected, {came} came");
-            settings.board.fault(DEVICE, "days-missing", &text);
-        }
-    }
 }
 
 fn open_orders(

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::day::{self, Day, DayError, Read};
+use super::gone;
 use super::inflight::{self, Log};
 use super::opening::{self, Ground, Opened, epoch_after};
 use super::orders;
@@ -157,6 +158,9 @@ impl Writer {
             let missing = span.map(|span| (span.begin.first_seq, span.last_seq));
             let found = Quarantined { what: day.clone(), moved_to, why: what.clone(), missing };
             found.report(&self.settings.board);
+            if let Some(missing) = missing {
+                gone::enter(directory, &self.settings.board, missing);
+            }
             self.status.change(|status| status.quarantined.push(found));
         }
         Ok(())
@@ -225,6 +229,9 @@ impl Writer {
         let missing = (written.first_seq <= store.last_seq).then_some((written.first_seq, store.last_seq));
         let found = Quarantined { what: written.name.clone(), moved_to, why: why.to_owned(), missing };
         found.report(&self.settings.board);
+        if let Some(missing) = missing {
+            gone::enter(&self.settings.directory, &self.settings.board, missing);
+        }
         (store.epoch, store.last_event, store.day) = (epoch_after(store.epoch), 0, None);
         store.tip = store.tip.severed();
         let epoch = store.epoch;
@@ -240,6 +247,7 @@ impl Writer {
         let what = format!("record {expected} expected, {came} came");
         self.settings.board.fault(DEVICE, "number-skipped", &what);
         self.attest();
+        gone::enter(&self.settings.directory, &self.settings.board, (expected, came - 1));
         if let Some(day) = self.shelf.current() {
             day.seal()?;
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::day::{self, Day, DayError, Read, Span};
 use super::frame::DaySpan;
+use super::gone;
 use super::quarantine::{self, Quarantined};
 use super::status::StatusCell;
 use crate::watch::Board;
@@ -208,6 +209,7 @@ impl Shelf {
         let missing = Some((span.begin.first_seq, span.last_seq));
         let found = Quarantined { what: name.to_owned(), moved_to, why: why.to_owned(), missing };
         found.report(&self.board);
+        gone::enter(&self.directory, &self.board, (span.begin.first_seq, span.last_seq));
         self.status.change(|status| status.quarantined.push(found));
     }
 

@@ -77,8 +77,8 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             routes: plan.into_iter().map(|(name, chutes)| (name.to_owned(), chutes)).collect(),
         },
         uplink: UplinkSettings {
-            host: "127.0.0.1".to_owned(),
-            port: 1883,
+            brokers: Vec::new(),
+            tls: None,
             client_id: "test".to_owned(),
             login: None,
             window: 10,

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::finding::{Notes, Spot};
-use super::resolve::{Files, broker};
-use super::rules::{SOCKET_PATH_MAX, is_loopback};
+use super::resolve::Files;
+use super::rules::SOCKET_PATH_MAX;
 use super::shape::quoted;
 use super::walk::Table;
-use super::{ReaderKind, registers};
+use super::{ReaderKind, registers, uplink};
 
 /// Readers one line has at most: their numbers fit a byte of a record with room to spare.
 const READERS_MAX: usize = 64;
@@ -50,7 +50,7 @@ impl Files {
     /// Reports whatever does not fit together.
     pub(super) fn check(&self, notes: &mut Notes, directory: &Path) {
         if let Some(sortd) = &self.sortd {
-            check_uplink(notes, directory, sortd);
+            uplink::check(notes, directory, sortd);
             check_socket(notes, directory, sortd);
             if let Some(store) = sortd.table("store") {
                 check_signing_key(notes, directory, store);
@@ -350,43 +350,6 @@ impl Files {
                 );
             }
         }
-    }
-}
-
-fn check_uplink(notes: &mut Notes, directory: &Path, sortd: &Table) {
-    let Some(uplink) = sortd.table("uplink") else { return };
-    if let Some((host, _)) = uplink.known_text("broker").and_then(broker)
-        && !is_loopback(&host)
-        && !uplink.flag("allow-plain-off-loopback")
-    {
-        notes.error(
-            uplink.spot_of("broker"),
-            format!("the broker {host} is another machine, and this connection is not encrypted"),
-            "a broker or TLS proxy on 127.0.0.1",
-            "bridge from a local broker, or write `allow-plain-off-loopback = true` on a network of its own",
-        );
-    }
-    for (one, other) in [("user", "password-file"), ("password-file", "user")] {
-        if uplink.is_written(one) && !uplink.is_written(other) {
-            notes.error(
-                uplink.spot_of(one),
-                format!("`{one}` stands without `{other}`"),
-                "both or neither",
-                format!("add `{other}`, or remove `{one}`"),
-            );
-        }
-    }
-    if let Some(file) = uplink.known_text("password-file")
-        && let path = directory.join(file)
-        && let Err(error) = std::fs::File::open(&path)
-    {
-        // Under systemd a credential exists only while the service runs: no error.
-        notes.warning(
-            uplink.spot_of("password-file"),
-            format!("the password file {} cannot be read now: {error}", path.display()),
-            "a file that the service can read when it starts",
-            "correct the path; a systemd credential appears only while the service runs",
-        );
     }
 }
 

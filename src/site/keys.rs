@@ -1,10 +1,12 @@
 //! Every key of every TOML file of the configuration.
 
 use super::rules::{
-    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, PHOTO_NAME, SHAPE,
-    SOCKET_PATH, TELEGRAM, ZONE,
+    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, PHOTO_NAME,
+    SERVER_NAME, SHAPE, SOCKET_PATH, TELEGRAM, ZONE,
 };
-use super::shape::{Key, Preset, TableShape, boolean, choice, integer, pair, table, tables, text, texts};
+use super::shape::{
+    Key, Preset, TableShape, boolean, choice, integer, one_or_more, pair, table, tables, text, texts,
+};
 
 /// Longest line or loop, 1 km: more is a slip of the unit.
 pub(super) const LENGTH_MAX_MM: i64 = 1_000_000;
@@ -51,7 +53,15 @@ static STORE: TableShape = TableShape {
 static UPLINK: TableShape = TableShape {
     doc: "The MQTT broker upstream.",
     keys: &[
-        text("broker", &BROKER, "\"mqtt://127.0.0.1:1883\"", "Broker's address."),
+        one_or_more("broker", &BROKER, "\"mqtts://broker.example.com:8883\"", "Broker's address, `mqtts` with TLS; or the nodes of one cluster as a list, tried in turn."),
+        text("ca-file", &PATH, "\"/etc/sortd/broker-ca.pem\"", "PEM file of the authorities that the broker's certificate is checked by; the system's unless given.")
+            .optional(),
+        text("client-cert-file", &PATH, "\"/run/credentials/sortd.service/mqtt-cert\"", "PEM file of this line's own certificate and its chain; needs `client-key-file`.")
+            .optional(),
+        text("client-key-file", &PATH, "\"/run/credentials/sortd.service/mqtt-key\"", "PEM file of the private key to it, without a passphrase.")
+            .optional(),
+        text("server-name", &SERVER_NAME, "\"broker.example.com\"", "Name that the broker's certificate must carry, where it is not the host in `broker`.")
+            .optional(),
         text("client-id", &NAME, "\"sortd-dongguan-line-1\"", "MQTT client id, unique at the broker; `sortd-SITE-LINE` unless given. The receiving client has `-down` behind it.")
             .optional(),
         integer("window", (1, 1000, "messages"), "100", "Publishes on their way at once.").or(Preset::Integer(100)),

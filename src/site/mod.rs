@@ -12,6 +12,7 @@
 //! - Relative paths count from the configuration's directory.
 
 mod agreement;
+pub mod credentials;
 mod finding;
 mod keys;
 mod load;
@@ -24,6 +25,7 @@ mod spreadsheet;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod uplink;
 mod walk;
 
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
@@ -237,13 +239,33 @@ pub struct CameraDevice {
     pub poll_ms: u32,
 }
 
-/// Upstream broker.
-#[derive(Debug, Clone)]
-pub struct UplinkSettings {
-    /// Host.
+/// A broker, or a node of a cluster of brokers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Host name or IP address.
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// How a broker is known to be the right one, and by what this line shows itself to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsSettings {
+    /// Authorities, PEM; the system's where there is none.
+    pub ca_file: Option<PathBuf>,
+    /// Own certificate chain and the private key to it, both PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Name expected in the broker's certificate instead of its host.
+    pub server_name: Option<String>,
+}
+
+/// Upstream broker.
+#[derive(Debug, Clone)]
+pub struct UplinkSettings {
+    /// One broker, or the nodes of one cluster, tried in turn; never empty.
+    pub brokers: Vec<BrokerAddress>,
+    /// TLS; `None` is plain MQTT.
+    pub tls: Option<TlsSettings>,
     /// Client id of the publisher; the subscriber's has `-down` behind it.
     pub client_id: String,
     /// User name and the file that holds the password.

@@ -6,8 +6,8 @@ use super::rules::{host_port, number_shape};
 use super::tables::{ChuteRow, PlanRow, plan_version, routes};
 use super::walk::Table;
 use super::{
-    Belt, CameraDevice, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
-    ScannerDevice, Site, SortPlan, StoreSettings, UplinkSettings, keys,
+    Belt, BrokerAddress, CameraDevice, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId,
+    ReaderKind, ScannerDevice, Site, SortPlan, StoreSettings, TlsSettings, UplinkSettings, keys,
 };
 use crate::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use crate::wire::photo::PhotoName;
@@ -87,9 +87,11 @@ impl Files {
     }
 }
 
-/// Host and port of a broker's URL.
-pub(super) fn broker(url: &str) -> Option<(String, u16)> {
-    host_port(url.strip_prefix("mqtt://")?).ok()
+/// Address in a broker's URL, and whether TLS is spoken there.
+pub(super) fn broker(url: &str) -> Option<(BrokerAddress, bool)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, port) = host_port(rest).ok()?;
+    Some((BrokerAddress { host, port }, scheme == "mqtts"))
 }
 
 fn belt(line: &Table) -> Option<Belt> {
@@ -211,11 +213,20 @@ fn pattern(table: &Table) -> Option<Pattern> {
 }
 
 fn uplink(directory: &Path, table: &Table, default_id: String) -> Option<UplinkSettings> {
-    let (host, port) = broker(table.known_text("broker")?)?;
+    let brokers: Vec<(BrokerAddress, bool)> =
+        table.texts("broker").iter().map(|(_, url)| broker(url)).collect::<Option<_>>()?;
+    // The check has seen to it that all are of one scheme.
+    let (_, encrypted) = brokers.first()?;
+    let file = |key| table.known_text(key).map(|file| directory.join(file));
+    let tls = encrypted.then(|| TlsSettings {
+        ca_file: file("ca-file"),
+        client: file("client-cert-file").zip(file("client-key-file")),
+        server_name: table.known_text("server-name").map(str::to_owned),
+    });
     let password = table.known_text("password-file").map(|file| directory.join(file));
     Some(UplinkSettings {
-        host,
-        port,
+        brokers: brokers.into_iter().map(|(address, _)| address).collect(),
+        tls,
         client_id: table.known_text("client-id").map_or(default_id, str::to_owned),
         login: table.known_text("user").map(str::to_owned).zip(password),
         window: table.number("window"),

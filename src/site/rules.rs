@@ -150,21 +150,23 @@ pub(super) static SOCKET_PATH: TextRule = TextRule {
     },
 };
 
+/// The ports that brokers listen on unless told otherwise.
+const PLAIN_PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
+
 pub(super) static BROKER: TextRule = TextRule {
-    expected: "`mqtt://HOST:PORT`",
-    pattern: Some("^mqtt://[^\\s/@]+:[0-9]{1,5}$"),
+    expected: "`mqtts://HOST:PORT`, or `mqtt://HOST:PORT` without TLS",
+    pattern: Some("^mqtts?://[^\\s/@]+:[0-9]{1,5}$"),
     judge: |text| {
-        let Some(rest) = text.strip_prefix("mqtt://") else {
-            return Err(match text.split_once("://") {
-                Some(("mqtts" | "ssl" | "tls", rest)) => Verdict::with(
-                    "asks for TLS, which this release does not speak",
-                    format!("write `mqtt://{rest}` to a broker or TLS proxy on this machine"),
-                ),
-                Some((_, rest)) => {
-                    Verdict::with("has an unknown scheme", format!("write `broker = \"mqtt://{rest}\"`"))
-                }
-                None => Verdict::with("has no scheme", format!("write `broker = \"mqtt://{text}\"`")),
-            });
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme @ ("mqtt" | "mqtts"), rest)) => (scheme, rest),
+            Some(("ssl" | "tls", rest)) => {
+                return Err(Verdict::with("has an unknown scheme", format!("write `\"mqtts://{rest}\"`")));
+            }
+            Some((_, rest)) => {
+                return Err(Verdict::with("has an unknown scheme", format!("write `\"mqtt://{rest}\"`")));
+            }
+            None => return Err(Verdict::with("has no scheme", format!("write `\"mqtt://{text}\"`"))),
         };
         if rest.contains('@') {
             return Err(Verdict::with(
@@ -174,14 +176,26 @@ pub(super) static BROKER: TextRule = TextRule {
         }
         let bare = rest.trim_end_matches('/');
         if bare != rest {
-            return Err(Verdict::with("has a path", format!("write `broker = \"mqtt://{bare}\"`")));
+            return Err(Verdict::with("has a path", format!("write `\"{scheme}://{bare}\"`")));
         }
         match host_port(rest) {
             Ok(_) => Ok(()),
             Err(verdict) if !rest.contains(':') => {
-                Err(Verdict { remedy: Some(format!("write `broker = \"mqtt://{rest}:1883\"`")), ..verdict })
+                let port = if scheme == "mqtts" { TLS_PORT } else { PLAIN_PORT };
+                Err(Verdict { remedy: Some(format!("write `\"{scheme}://{rest}:{port}\"`")), ..verdict })
             }
             Err(verdict) => Err(verdict),
+        }
+    },
+};
+
+pub(super) static SERVER_NAME: TextRule = TextRule {
+    expected: "a host name or an IP address, as it stands in the broker's certificate",
+    pattern: None,
+    judge: |text| match rustls::pki_types::ServerName::try_from(text) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(Verdict::with("is no host name", "write the name alone, without scheme, port and wildcard"))
         }
     },
 };
@@ -338,6 +352,9 @@ mod tests {
             (&PATH, "state"),
             (&BROKER, "mqtt://127.0.0.1:1883"),
             (&BROKER, "mqtt://[::1]:1883"),
+            (&BROKER, "mqtts://broker.example.com:8883"),
+            (&SERVER_NAME, "broker.example.com"),
+            (&SERVER_NAME, "10.0.0.9"),
             (&ADDRESS, "plc.local:502"),
             (&LOOPBACK, "127.0.0.1:0"),
             (&FRAME, "\u{2}"),
@@ -365,7 +382,11 @@ mod tests {
             (&ZONE, "Bangkok", "`Asia/Bangkok`"),
             (&PATH, "~/store", "shell"),
             (&SOCKET_PATH, &"x".repeat(108), "108"),
-            (&BROKER, "mqtts://b:8883", "TLS"),
+            (&BROKER, "ssl://b:8883", "mqtts://b:8883"),
+            (&BROKER, "http://b:1883", "mqtt://b:1883"),
+            (&BROKER, "mqtts://b", ":8883"),
+            (&SERVER_NAME, "*.example.com", "wildcard"),
+            (&SERVER_NAME, "broker:8883", "port"),
             (&BROKER, "broker.local", "mqtt://broker.local"),
             (&BROKER, "mqtt://broker.local", ":1883"),
             (&BROKER, "mqtt://u:p@broker.local:1883", "password-file"),

@@ -58,6 +58,9 @@ fn property(key: &Key) -> Map<String, Value> {
         Kind::Choice(words) => object(json!({ "type": "string", "enum": words })),
         Kind::Text(rule) => text(rule),
         Kind::Texts(rule) => object(json!({ "type": "array", "minItems": 1, "items": text(rule) })),
+        Kind::OneOrMore(rule) => object(json!({
+            "anyOf": [text(rule), { "type": "array", "minItems": 1, "items": text(rule) }],
+        })),
         Kind::Table(shape) => table(shape),
         Kind::Tables(shape) => object(json!({ "type": "array", "items": table(shape) })),
     };

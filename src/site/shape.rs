@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Text(&'static TextRule),
     /// A list of texts with a rule, at least one.
     Texts(&'static TextRule),
+    /// A text with a rule, or a list of such texts, at least one.
+    OneOrMore(&'static TextRule),
     /// A table.
     Table(&'static TableShape),
     /// Repeated tables `[[name]]`, at least one where the key is required.
@@ -127,6 +129,7 @@ impl Kind {
             Kind::Choice(words) => format!("one of {}", quoted(words.iter().copied())),
             Kind::Text(rule) => rule.expected.to_owned(),
             Kind::Texts(rule) => format!("a list, each entry {}", rule.expected),
+            Kind::OneOrMore(rule) => format!("{}, or a list of such", rule.expected),
             Kind::Table(_) => "a table".to_owned(),
             Kind::Tables(_) => "repeated tables".to_owned(),
         }
@@ -195,6 +198,15 @@ pub(super) const fn texts(
     doc: &'static str,
 ) -> Key {
     key(name, Kind::Texts(rule), example, doc)
+}
+
+pub(super) const fn one_or_more(
+    name: &'static str,
+    rule: &'static TextRule,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    key(name, Kind::OneOrMore(rule), example, doc)
 }
 
 pub(super) const fn table(name: &'static str, shape: &'static TableShape) -> Key {

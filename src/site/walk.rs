@@ -209,7 +209,13 @@ impl Walk<'_> {
                 Some(text) => Value::Text(text),
                 None => Value::Faulty,
             },
-            (Kind::Texts(rule), DeValue::Array(array)) => self.texts(key, rule, array, spot),
+            (Kind::Texts(rule) | Kind::OneOrMore(rule), DeValue::Array(array)) => {
+                self.texts(key, rule, array, spot)
+            }
+            (Kind::OneOrMore(rule), DeValue::String(text)) => match self.text(key, rule, text, spot) {
+                Some(text) => Value::Texts(vec![(spot.clone(), text)]),
+                None => Value::Faulty,
+            },
             (Kind::Table(shape), DeValue::Table(table)) => {
                 Value::Table(self.table(shape, table, spot.clone()))
             }

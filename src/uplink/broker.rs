@@ -1,16 +1,30 @@
-//! What both clients share: topics, connection options, back-off.
+//! What both clients share: topics, how a connection is opened, to which node, and after which pause.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rand::Rng;
-use rumqttc::{AsyncClient, ConnectionError, EventLoop, LastWill, MqttOptions, NetworkOptions};
+use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, Transport};
 
-use crate::site::{Site, UplinkSettings};
+pub(super) use super::lost::Lost;
+use super::lost::{self, Place};
+use super::tls::Wrapping;
+use crate::line::record::{Alarm, Severity};
+use crate::site::credentials::{EXPIRY_WARNING_DAYS, Validity};
+use crate::site::{BrokerAddress, Site, TlsSettings, UplinkSettings};
+use crate::watch::Board;
+use crate::watch::clock::Clock;
 
 /// First pause after a lost connection; doubled with every further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause: a broker that returns is found again within this.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+
+/// Packet ids that take turns, at least. Far more than are ever in flight, so that an acknowledgement that comes twice
+/// or late finds its id retired, and is never taken for that of another publish.
+const PACKET_IDS: u16 = 8_192;
+/// Alarm for an own certificate that ends soon.
+const CERTIFICATE: &str = "uplink-certificate";
 
 /// Topics of one line: `sortd/v1/{site}/{line}/…`.
 #[derive(Debug, Clone)]
@@ -56,35 +70,6 @@ impl Topics {
     }
 }
 
-/// Why no connection could be opened, or why it was given up.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
-    #[error("the password file {file} could not be read: {why}")]
-    Password { file: String, why: std::io::Error },
-    #[error("{0}")]
-    Connection(Box<ConnectionError>),
-    #[error("nothing heard from the broker for {0} ms")]
-    Silence(u128),
-    #[error("the broker acknowledged nothing for {0} ms")]
-    NoAck(u128),
-    #[error("packet id {0} came round while still in flight")]
-    Collision(u16),
-    #[error("the broker closed the connection")]
-    Closed,
-    #[error("the broker refused the subscription to {0}")]
-    SubscriptionRefused(String),
-    #[error("more messages came down than may wait")]
-    Overrun,
-    #[error("an order message was not durable within {0} s")]
-    Stuck(u64),
-}
-
-impl From<ConnectionError> for Lost {
-    fn from(why: ConnectionError) -> Lost {
-        Lost::Connection(Box::new(why))
-    }
-}
-
 /// What differs between the two clients.
 pub(super) struct Options {
     /// MQTT client id.
@@ -101,32 +86,149 @@ pub(super) struct Options {
     pub last_will: Option<LastWill>,
 }
 
-/// A client and its event loop; nothing is sent before the loop is polled.
-pub(super) async fn open(
-    settings: &UplinkSettings,
-    options: Options,
-) -> Result<(AsyncClient, EventLoop), Lost> {
-    let mut mqtt = MqttOptions::new(options.client_id, settings.host.clone(), settings.port);
-    mqtt.set_clean_session(options.clean_session)
-        .set_manual_acks(options.manual_acks)
-        .set_inflight(options.inflight.max(1))
-        .set_max_packet_size(options.incoming_limit, settings.packet_limit)
-        .set_keep_alive(keep_alive(settings));
-    if let Some(will) = options.last_will {
-        mqtt.set_last_will(will);
+/// Opens connections for one client: to the configured broker, or to the nodes of its cluster in turn.
+///
+/// A node that works is kept. After any loss the next one is tried, so that a node which takes connections and
+/// acknowledges nothing, as one of a cluster without a leader does, is left like one that is down.
+pub(super) struct Dialler {
+    settings: UplinkSettings,
+    board: Board,
+    /// The node tried next, or held.
+    node: usize,
+}
+
+impl Dialler {
+    /// Nothing is opened yet.
+    pub fn new(settings: &UplinkSettings, board: Board) -> Dialler {
+        Dialler { settings: settings.clone(), board, node: 0 }
     }
-    if let Some((user, file)) = &settings.login {
-        let password = tokio::fs::read_to_string(file)
-            .await
-            .map_err(|why| Lost::Password { file: file.display().to_string(), why })?;
-        mqtt.set_credentials(user.clone(), password.trim_end_matches(['\r', '\n']));
+
+    /// `mqtt://host:port` of the node that is tried next, or held.
+    pub fn broker(&self) -> String {
+        let scheme = if self.settings.tls.is_some() { "mqtts" } else { "mqtt" };
+        match self.settings.brokers.get(self.node) {
+            Some(BrokerAddress { host, port }) if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
+            Some(BrokerAddress { host, port }) => format!("{scheme}://{host}:{port}"),
+            None => "no broker".to_owned(),
+        }
     }
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(silence(settings).as_secs().max(1));
-    let (client, mut events) = AsyncClient::new(mqtt, usize::from(options.inflight.max(1)));
-    events.set_network_options(network);
-    Ok((client, events))
+
+    /// The connection is lost, or did not come about: it is the next node's turn.
+    pub fn lost(&mut self) {
+        self.node = (self.node + 1) % self.settings.brokers.len().max(1);
+    }
+
+    /// Pause before the next attempt. A round of all nodes counts as one attempt.
+    pub fn pause(&self, attempt: u32) -> Duration {
+        let nodes = u32::try_from(self.settings.brokers.len()).unwrap_or(u32::MAX).max(1);
+        pause(attempt / nodes)
+    }
+
+    /// A client and its events; nothing is sent before they are polled.
+    pub async fn open(&mut self, options: Options) -> Result<(AsyncClient, Events), Lost> {
+        let settings = &self.settings;
+        let (host, port) = match settings.brokers.get(self.node) {
+            Some(BrokerAddress { host, port }) => (host.clone(), *port),
+            None => (String::new(), 0),
+        };
+        let mut mqtt = MqttOptions::new(options.client_id, host, port);
+        mqtt.set_clean_session(options.clean_session)
+            .set_manual_acks(options.manual_acks)
+            .set_inflight(options.inflight.max(PACKET_IDS))
+            .set_max_packet_size(options.incoming_limit, settings.packet_limit)
+            .set_keep_alive(keep_alive(settings));
+        if let Some(will) = options.last_will {
+            mqtt.set_last_will(will);
+        }
+        if let Some((user, file)) = &settings.login {
+            let password = tokio::fs::read_to_string(file)
+                .await
+                .map_err(|why| Lost::Password { file: file.clone(), why })?;
+            // The first line; what follows it is somebody's remark.
+            mqtt.set_credentials(user.clone(), password.lines().next().unwrap_or_default());
+        }
+        let wrapping = match settings.tls.clone() {
+            Some(tls) => Some(self.wrap(tls).await?),
+            None => None,
+        };
+        if let Some(wrapping) = &wrapping {
+            mqtt.set_transport(Transport::tls_with_config(wrapping.transport()));
+        }
+        let timeout_s = silence(settings).as_secs().max(1);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(timeout_s);
+        let (client, mut events) = AsyncClient::new(mqtt, usize::from(options.inflight.max(1)));
+        events.set_network_options(network);
+        let broker = self.broker();
+        Ok((client, Events { inner: events, broker, wrapping, timeout_s, connected: false, failed: None }))
+    }
+
+    /// Prepares TLS, and warns of an own certificate that ends soon.
+    async fn wrap(&self, tls: TlsSettings) -> Result<Wrapping, Lost> {
+        let file = tls.client.as_ref().map(|(certificate, _)| certificate.display().to_string());
+        let read = tokio::task::spawn_blocking(move || Wrapping::new(&tls)).await;
+        // The task ends with a panic or with the runtime only.
+        let wrapping = read.map_err(|_| Lost::Closed)??;
+        let ending = wrapping.validity.and_then(|validity| {
+            let now = Timestamp::from_microsecond(Clock::default().wall_us()).ok()?;
+            Some((validity.days_left(now), validity)).filter(|(left, _)| *left < EXPIRY_WARNING_DAYS)
+        });
+        match ending {
+            Some((left, Validity { not_after, .. })) => self.board.raise(Alarm {
+                id: CERTIFICATE.to_owned(),
+                severity: Severity::Warning,
+                text: format!(
+                    "the client certificate in {} ends on {not_after}, {}",
+                    file.unwrap_or_default(),
+                    if left < 0 { "which is past".to_owned() } else { format!("in {left} days") }
+                ),
+                remedy: "Have it renewed and put in this place; no restart is needed.".to_owned(),
+            }),
+            None => self.board.clear(CERTIFICATE),
+        }
+        Ok(wrapping)
+    }
+}
+
+/// What comes of one connection.
+pub(super) struct Events {
+    inner: EventLoop,
+    broker: String,
+    wrapping: Option<Wrapping>,
+    timeout_s: u64,
+    connected: bool,
+    /// The error that ended it, once what came before it is given out.
+    failed: Option<Lost>,
+}
+
+impl Events {
+    /// The next event, or why there will be none. An error ends the connection; what the library had read before it
+    /// still comes first. Without that, a broker that acknowledges everything twice would be sent the same event for
+    /// ever: the first acknowledgement is good, the second breaks the connection.
+    pub async fn poll(&mut self) -> Result<Event, Lost> {
+        if self.failed.is_none() {
+            match self.inner.poll().await {
+                Ok(event) => {
+                    self.connected |= matches!(event, Event::Incoming(Packet::ConnAck(_)));
+                    return Ok(event);
+                }
+                Err(why) => {
+                    let place = Place {
+                        broker: &self.broker,
+                        wrapping: self.wrapping.as_ref(),
+                        connected: self.connected,
+                        timeout_s: self.timeout_s,
+                    };
+                    self.failed = Some(lost::name(why, &place));
+                }
+            }
+        }
+        match self.inner.state.events.pop_front() {
+            Some(event) => Ok(event),
+            None => Err(self.failed.take().unwrap_or(Lost::Closed)),
+        }
+    }
 }
 
 /// Silence after which a connection is rebuilt: no acknowledgement although something is in flight.
@@ -146,7 +248,7 @@ fn keep_alive(settings: &UplinkSettings) -> Duration {
 
 /// Full jitter: anything from nothing to a bound that doubles with every attempt, so that the lines of a
 /// site do not return to their broker in step.
-pub(super) fn pause(attempt: u32) -> Duration {
+fn pause(attempt: u32) -> Duration {
     let bound = BACKOFF_FIRST.saturating_mul(1 << attempt.min(16)).min(BACKOFF_LONGEST);
     rand::rng().random_range(Duration::ZERO..=bound)
 }

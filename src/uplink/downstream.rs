@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::broker::{self, Lost, Topics};
+use super::broker::{self, Dialler, Lost, Topics};
 use super::orders::{self, Ack, MessageError, Refusal};
 use super::publisher::{is_stopped, stopped};
 use super::status::{DownstreamStatus, UplinkStatus};
@@ -80,6 +80,7 @@ pub struct OrdersDurable {
 /// The task's state across connections.
 pub struct Downstream {
     settings: UplinkSettings,
+    dialler: Dialler,
     topics: Topics,
     offer: Offer,
     durable: mpsc::Receiver<OrdersDurable>,
@@ -138,6 +139,7 @@ impl Downstream {
     ) -> (Downstream, watch::Receiver<DownstreamStatus>) {
         let (status, watched) = watch::channel(DownstreamStatus::default());
         let downstream = Downstream {
+            dialler: Dialler::new(&settings, board.clone()),
             settings,
             topics,
             offer,
@@ -170,12 +172,13 @@ impl Downstream {
                 self.board.fault(DEVICE, "oversized_packet", &why);
                 self.drop_session = true;
             }
-            self.board.fault(DEVICE, "connection_lost", &why);
+            self.board.fault(DEVICE, why.kind(), &why);
+            self.dialler.lost();
             // Where the publisher is away too its alarm says so; this one is for what concerns only this client.
             let alone = self.attempt >= ALARM_AFTER && self.uplink.borrow().connected;
             let state = if alone { Ne107::Failure } else { Ne107::Check };
-            self.board.device(DEVICE, state, &why.to_string(), REMEDY);
-            let pause = tokio::time::sleep(broker::pause(self.attempt));
+            self.board.device(DEVICE, state, &why.to_string(), why.remedy().unwrap_or(REMEDY));
+            let pause = tokio::time::sleep(self.dialler.pause(self.attempt));
             self.attempt = self.attempt.saturating_add(1);
             tokio::select! {
                 () = pause => {}
@@ -196,7 +199,7 @@ impl Downstream {
             inflight: INFLIGHT,
             last_will: None,
         };
-        let (client, mut events) = broker::open(&self.settings, options).await?;
+        let (client, mut events) = self.dialler.open(options).await?;
         let mut link = Link {
             client,
             waiting: VecDeque::new(),

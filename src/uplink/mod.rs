@@ -33,11 +33,13 @@ pub mod epcis;
 mod flight;
 pub mod hash;
 pub mod health;
+mod lost;
 pub mod milestones;
 pub mod orders;
 pub mod publisher;
 pub mod schema;
 pub mod status;
+mod tls;
 
 #[cfg(test)]
 mod tests;

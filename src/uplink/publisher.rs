@@ -17,13 +17,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet};
+use rumqttc::{AsyncClient, Event, Outgoing, Packet};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::link::{Link, finished};
-use super::broker::{self, Lost, Topics};
+use super::broker::{self, Dialler, Events, Lost, Topics};
 use super::health::{self, Health};
 use super::milestones::{Cursor, Milestones, MilestonesError};
 use super::status::UplinkStatus;
@@ -50,6 +50,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// The task's state across connections.
 pub struct Publisher<M> {
     settings: UplinkSettings,
+    dialler: Dialler,
     topics: Topics,
     milestones: Arc<M>,
     board: Board,
@@ -84,12 +85,12 @@ impl<M: Milestones> Publisher<M> {
         line: health::Line,
         stop: watch::Receiver<bool>,
     ) -> (Publisher<M>, watch::Receiver<UplinkStatus>) {
-        let (status, watched) = watch::channel(UplinkStatus {
-            broker: format!("{}:{}", settings.host, settings.port),
-            ..UplinkStatus::default()
-        });
+        let dialler = Dialler::new(&settings, board.clone());
+        let (status, watched) =
+            watch::channel(UplinkStatus { broker: dialler.broker(), ..UplinkStatus::default() });
         let publisher = Publisher {
             settings,
+            dialler,
             topics,
             milestones,
             board,
@@ -120,13 +121,15 @@ impl<M: Milestones> Publisher<M> {
                 End::Stop => break,
                 End::Store => {}
                 End::Lost(why) => {
-                    self.board.fault(DEVICE, "connection_lost", &why);
-                    self.board.device(DEVICE, Ne107::Failure, &why.to_string(), REMEDY);
+                    self.board.fault(DEVICE, why.kind(), &why);
+                    let remedy = why.remedy().unwrap_or(REMEDY);
+                    self.board.device(DEVICE, Ne107::Failure, &why.to_string(), remedy);
+                    self.dialler.lost();
                     self.status.send_modify(|status| {
                         status.reconnects += 1;
                         status.last_error = Some(why.to_string());
                     });
-                    self.rest(broker::pause(self.attempt)).await;
+                    self.rest(self.dialler.pause(self.attempt)).await;
                     self.attempt = self.attempt.saturating_add(1);
                 }
             }
@@ -182,7 +185,8 @@ impl<M: Milestones> Publisher<M> {
             inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES),
             last_will: Some(health::last_will(self.topics.health())),
         };
-        let (client, mut events) = match broker::open(&self.settings, options).await {
+        self.status.send_modify(|status| status.broker = self.dialler.broker());
+        let (client, mut events) = match self.dialler.open(options).await {
             Ok(opened) => opened,
             Err(why) => return End::Lost(why),
         };
@@ -219,7 +223,7 @@ impl<M: Milestones> Publisher<M> {
                 }
             };
             let end = match event {
-                Err(why) => Some(if link.leaving { End::Stop } else { End::Lost(why.into()) }),
+                Err(why) => Some(if link.leaving { End::Stop } else { End::Lost(why) }),
                 Ok(event) => self.take(event, &mut link),
             };
             if let Some(end) = end {
@@ -385,7 +389,7 @@ impl<M: Milestones> Publisher<M> {
 }
 
 /// Leaves the broker in order, so that it does not publish the last will.
-async fn say_goodbye(client: &AsyncClient, events: &mut EventLoop) {
+async fn say_goodbye(client: &AsyncClient, events: &mut Events) {
     if client.try_disconnect().is_err() {
         return;
     }

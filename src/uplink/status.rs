@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct UplinkStatus {
     /// The broker has answered and is being heard.
     pub connected: bool,
-    /// `host:port`.
+    /// The broker that is held or tried, `mqtts://host:port`.
     pub broker: String,
     /// Store epoch that is being published; 0 until the store is open.
     pub epoch: u64,

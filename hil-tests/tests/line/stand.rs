@@ -3,7 +3,7 @@
 //! Whoever waits here waits for a state or a count, with a bound that only a defect reaches; where it is reached,
 //! the status, the cloud's findings and the end of the log are printed and everything is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -67,8 +67,6 @@ pub struct Line {
 impl Line {
     /// A line at 9,000 parcels an hour with the realistic faults, running.
     pub fn start(broker: BrokerKind, seed: u64) -> Line {
-        let program = program();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let options = RigOptions {
             config: "config/demo".into(),
             scenario: Scenario { order_lead_s: ORDER_LEAD_S, ..Scenario::default() },
@@ -76,7 +74,16 @@ impl Line {
             broker,
             events_file: None,
         };
+        Line::start_on(options, |_| ())
+    }
+
+    /// Any line, running; `prepare` is called on its directory before the daemon starts there.
+    pub fn start_on(options: RigOptions, prepare: impl FnOnce(&Path)) -> Line {
+        let program = program();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let broker = options.broker;
         let rig = runtime.block_on(Rig::start(options, program)).expect("the rig stands");
+        prepare(rig.directory.path());
         let clock = Clock::default();
         let mut line = Line { daemon: None, rig, runtime, clock, begun_us: clock.now().0, spoilt: 0 };
         println!("line with {broker:?} broker in {}", line.rig.directory.path().display());
@@ -273,7 +280,8 @@ impl Line {
         );
     }
 
-    fn agreed(&mut self, story: &str) -> StatusDocument {
+    /// Waits until PLC, `sortd` and cloud have heard the same.
+    pub fn agreed(&mut self, story: &str) -> StatusDocument {
         self.until_all(
             &format!("{story}: the books of PLC, sortd and cloud agree"),
             PATIENCE,

@@ -44,7 +44,7 @@ use belt::{Belt, NM_PER_MM};
 use chutes::Chutes;
 use parcel::{Parcel, ParcelId};
 use plc::{Floor, Plc};
-pub use scenario::Scenario;
+pub use scenario::{FaultRates, Scenario};
 pub use truth::Truth;
 use workload::{Workload, stream};
 

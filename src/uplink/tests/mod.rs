@@ -19,7 +19,7 @@ use super::health::LineBrief;
 use super::publisher::Publisher;
 use super::status::{DownstreamStatus, UplinkStatus};
 use crate::line::event::OrderBatch;
-use crate::site::UplinkSettings;
+use crate::site::{BrokerAddress, UplinkSettings};
 use crate::watch::Board;
 
 /// Longer than anything here takes; a test that reaches it has failed.
@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(port: u16) -> UplinkSettings {
     UplinkSettings {
-        host: "127.0.0.1".to_owned(),
-        port,
+        brokers: vec![BrokerAddress { host: "127.0.0.1".to_owned(), port }],
+        tls: None,
         client_id: "sortd-test".to_owned(),
         login: None,
         window: 100,
