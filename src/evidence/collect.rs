@@ -103,12 +103,14 @@ pub fn collect(
         },
         missing: Vec::new(),
     };
-    evidence.missing = missing(
-        &evidence,
-        &shown,
-        &wanted,
-        days.first().filter(|day| day.first_seq > 1).map(|day| day.name.as_str()),
-    );
+    let holes: Vec<(u64, u64)> = days
+        .windows(2)
+        .filter(|pair| pair[0].last_seq + 1 < pair[1].first_seq)
+        .map(|pair| (pair[0].last_seq + 1, pair[1].first_seq - 1))
+        .collect();
+    let kept_from = days.first().filter(|day| day.first_seq > 1).map(|day| day.name.as_str());
+    evidence.missing = missing(&evidence, &shown, &wanted, kept_from);
+    evidence.missing.extend(holes.into_iter().map(hole));
     add_files(&evidence, &proof, &mut files);
     Ok((evidence, files))
 }
@@ -275,6 +277,15 @@ fn missing(
         }
     }
     missing
+}
+
+/// Records that are gone from between those that are kept: a day in quarantine, or one that somebody took away.
+fn hole((first, last): (u64, u64)) -> Missing {
+    Missing {
+        what: "hole".to_owned(),
+        en: format!("Records {first} to {last} of the store are gone; some may have been about this parcel."),
+        zh: format!("存储中的记录 {first} 至 {last} 已丢失，其中可能有关于此包裹的记录。"),
+    }
 }
 
 /// `3–5, 9`, at most a few.
