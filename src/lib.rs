@@ -3,7 +3,7 @@
 //! # The way a parcel takes
 //!
 //! ```text
-//!  scanner  ─serial──┐
+//!  scanner  ─serial──┐          (photos: a camera's spool directory ─► device)
 //!  RFID gate ─Modbus─┼─► device ──►  line (one thread, no I/O) ──► device ──► sorter PLC
 //!  sorter PLC ─Modbus┘   + wire        identify, track, sort, divert
 //!                                      │ every event and outcome
@@ -23,7 +23,7 @@
 //! | [`site`] | configuration as written → the checked [`site::Site`] | files |
 //! | [`wire`] | bytes ↔ frames, registers ↔ values | nothing |
 //! | [`device`] | one supervised task a bus | `wire`, tokio |
-//! | [`evidence`] | a parcel's records, photos and proof → a claim bundle, and back | journal, line, words of `panel`, events of `uplink` |
+//! | [`evidence`] | a parcel's records, photos and proof → a claim bundle, and back | journal, line, words of `panel`, events of `uplink`, files |
 //! | [`identify`] | codes and tags → one identity or a reason | nothing |
 //! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
 //! | [`journal`] | the record of everything, in sled | sled, files |

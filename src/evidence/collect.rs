@@ -10,8 +10,9 @@ use super::photos::photos;
 use super::proof::{Proof, ProofFault, Shown};
 use super::source::Source;
 use super::{html, readme};
-use crate::journal::ReadError;
 use crate::journal::signing::PublicKey;
+use crate::journal::{ReadError, Record};
+use crate::line::PassKey;
 use crate::panel::words;
 use crate::site::Site;
 
@@ -73,7 +74,7 @@ pub fn collect(
         return Err(not_found());
     }
     let wanted: BTreeSet<u64> = story.iter().map(|record| record.seq).collect();
-    let proof = Proof::of(source, &wanted)?;
+    let proof = Proof::of(source, &wanted, &begins(&story))?;
     // What is told is what a verifier can derive: from the frames, not from what was read beside them.
     let shown = proof.check(None)?;
     let parcel = parcel(code, &shown.records).ok_or_else(not_found)?;
@@ -113,6 +114,21 @@ pub fn collect(
     evidence.missing.extend(holes.into_iter().map(hole));
     add_files(&evidence, &proof, &mut files);
     Ok((evidence, files))
+}
+
+/// The first record of each pass: the names that were in force then are told. Without a pass, the very first.
+fn begins(story: &[Record]) -> BTreeSet<u64> {
+    let mut passes: BTreeMap<PassKey, u64> = BTreeMap::new();
+    for record in story {
+        if let Some(pass) = record.body.pass() {
+            let first = passes.entry(pass).or_insert(record.seq);
+            *first = record.seq.min(*first);
+        }
+    }
+    if passes.is_empty() {
+        return story.iter().map(|record| record.seq).min().into_iter().collect();
+    }
+    passes.into_values().collect()
 }
 
 /// The bundle, packed.

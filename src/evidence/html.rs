@@ -53,6 +53,9 @@ fn text(outside: &str) -> String {
 }
 
 fn both(en: &str, zh: &str) -> String {
+    if en == zh {
+        return en.to_owned();
+    }
     format!("{en} <span lang=\"zh-Hans\">{zh}</span>")
 }
 

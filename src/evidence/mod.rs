@@ -30,8 +30,8 @@
 //! 4. Everything is bounded: passes by the journal, photos by [`PHOTOS_MOST`] and [`PHOTO_BYTES_MOST`], digests by
 //!    [`proof::DIGESTS_MOST`], a bundle that is read by [`bundle::BUNDLE_MOST`].
 //!
-//! The room touches the journal's and the line's records, the words of `panel::story`, and the pure event builder of
-//! `uplink`; nothing but `commands` and `daemon` touches it.
+//! The room touches the journal's and the line's records, the words of `panel::story`, the pure event builder of
+//! `uplink`, and how `device::camera` opens a file; nothing but `commands` and `daemon` touches it.
 
 pub mod answer;
 pub mod bundle;

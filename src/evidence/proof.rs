@@ -108,13 +108,17 @@ pub struct Shown {
 }
 
 impl Proof {
-    /// The proof of these records and of the starts of their runs.
-    pub fn of(source: &impl Source, records: &BTreeSet<u64>) -> Result<Proof, ReadError> {
+    /// The proof of these records, and of the starts of the runs that those in `begins` belong to.
+    pub fn of(
+        source: &impl Source,
+        records: &BTreeSet<u64>,
+        begins: &BTreeSet<u64>,
+    ) -> Result<Proof, ReadError> {
         let days = source.days()?;
         let mut proof = Proof::default();
         let mut wanted = records.clone();
         let mut runs = BTreeMap::new();
-        for seq in records {
+        for seq in begins {
             if let Some(run) = source.run_before(*seq)? {
                 wanted.insert(run.seq);
                 runs.insert(run.seq, run);
