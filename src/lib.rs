@@ -3,7 +3,8 @@
 //! # The way a parcel takes
 //!
 //! ```text
-//!  scanner  ─serial──┐          (photos: a camera's spool directory ─► device)
+//!  scanner  ─serial──┐
+//!  camera   ─files───┤
 //!  RFID gate ─Modbus─┼─► device ──►  line (one thread, no I/O) ──► device ──► sorter PLC
 //!  sorter PLC ─Modbus┘   + wire        identify, track, sort, divert
 //!                                      │ every event and outcome
