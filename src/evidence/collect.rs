@@ -332,13 +332,11 @@ pub fn digest(packed: &[u8]) -> String {
     hex(&sha2::Sha256::digest(packed))
 }
 
-/// Whether these are the files that this program makes of the evidence; for a verifier of the same version.
-pub fn derived(evidence: &Evidence) -> [(&'static str, Vec<u8>); 3] {
-    [
-        ("evidence.json", evidence.bytes()),
-        ("evidence.html", html::page(evidence).into_bytes()),
-        ("README.txt", readme::TEXT.as_bytes().to_vec()),
-    ]
+/// Every file but the photos that this program makes of evidence and proof; for a verifier of the same version.
+pub fn derived(evidence: &Evidence, proof: &Proof) -> Files {
+    let mut files = Files::default();
+    add_files(evidence, proof, &mut files);
+    files
 }
 
 /// The parcel that these records tell of, for comparison with what a bundle says.

@@ -238,11 +238,12 @@ impl Proof {
         let mut used = BTreeSet::new();
         let mut next = 0;
         for segment in &self.chain.segments {
-            if segment.first < next || segment.digests.is_empty() {
-                let what = format!("the segment at record {} is out of order or empty", segment.first);
-                return Err(ProofFault::Shape { what });
-            }
-            next = segment.first.saturating_add(segment.digests.len() as u64);
+            // Records count from 1.
+            let end = segment.first.checked_add(segment.digests.len() as u64);
+            let in_order = segment.first >= next.max(1) && !segment.digests.is_empty();
+            next = end.filter(|_| in_order).ok_or_else(|| ProofFault::Shape {
+                what: format!("the segment at record {} is out of order or empty", segment.first),
+            })?;
             let anchor = match segment.anchor {
                 Some(number) => {
                     used.insert(number);

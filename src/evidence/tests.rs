@@ -353,9 +353,70 @@ fn what_is_altered_with_care_is_found_by_the_records_and_the_chain() {
     let mut more = files.clone();
     more.0.insert("photos/002.jpg".to_owned(), b"another".to_vec());
     assert_eq!(file_named(&verdict_of(&more)), "photos/002.jpg");
+    let mut stranger = files.clone();
+    stranger.0.insert("evidence-new.html".to_owned(), b"see here".to_vec());
+    assert_eq!(file_named(&verdict_of(&stranger)), "evidence-new.html");
+    let mut keyless = files.clone();
+    keyless.0.remove("proof/public-key.pem");
+    assert_eq!(file_named(&verdict_of(&keyless)), "proof/public-key.pem");
     let mut left_out = files;
     left_out.0.remove(&name);
     assert_eq!(file_named(&verdict_of(&left_out)), name);
+}
+
+#[test]
+fn whatever_is_altered_in_whatever_file_is_never_proven_and_never_a_panic() {
+    use rand::{Rng, SeedableRng};
+    let rounds =
+        std::env::var("SORTD_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_u32);
+    let stand = Stand::new();
+    let files = stand.collect(CODE).unwrap().1;
+    let names: Vec<&String> = files.0.keys().collect();
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    for round in 0..rounds {
+        let mut altered = files.clone();
+        let name = names[random.random_range(0..names.len())];
+        let bytes = altered.0.get_mut(name).unwrap();
+        let at = random.random_range(0..bytes.len());
+        match random.random_range(0..4) {
+            // A number becomes another, so that the document stays one.
+            0 if bytes[at].is_ascii_digit() => bytes[at] = b'0' + (bytes[at] - b'0' + 1) % 10,
+            0 | 1 => bytes[at] ^= 1 << random.random_range(0..8),
+            2 => bytes.truncate(at),
+            _ => bytes.insert(at, b'9'),
+        }
+        if altered != files {
+            let verdict = verdict_of(&altered);
+            assert!(!verdict.is_proven() && !verdict.findings.is_empty(), "round {round}: {name} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_bundle_of_another_version_is_not_said_to_be_proven() {
+    let stand = Stand::new();
+    let mut files = stand.collect(CODE).unwrap().1;
+    let document = files.0.get_mut("evidence.json").unwrap();
+    let version = format!("\"program\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let text = String::from_utf8(document.clone()).unwrap();
+    *document = text.replacen(&version, "\"program\": \"9.9.9\"", 1).into_bytes();
+    let verdict = verdict_of(&files);
+    assert_eq!((verdict.verdict, verdict.findings.len()), ("not_proven", 1), "{verdict:#?}");
+    assert!(verdict.findings[0].what.contains("9.9.9"));
+}
+
+#[test]
+fn numbers_that_no_store_has_are_findings() {
+    let stand = Stand::new();
+    let files = stand.collect(CODE).unwrap().1;
+    let chain: Value = serde_json::from_slice(&files.0["proof/chain.json"]).unwrap();
+    for odd in [0, 1, u64::MAX, u64::MAX - 1] {
+        let mut chain = chain.clone();
+        chain["segments"][0]["first"] = odd.into();
+        let mut files = files.clone();
+        files.0.insert("proof/chain.json".to_owned(), serde_json::to_vec(&chain).unwrap());
+        assert!(!verdict_of(&files).is_proven() || odd == 1, "{odd}");
+    }
 }
 
 #[test]

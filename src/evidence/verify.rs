@@ -147,6 +147,19 @@ fn judge(files: &Files, trusted: Option<&PublicKey>, verdict: &mut Verdict) -> R
                 .to_owned(),
         );
     }
+    if evidence.program != env!("CARGO_PKG_VERSION") {
+        // Another version may have other words for the same records; then nobody here can tell a page of its own
+        // from a forged one.
+        let what = format!(
+            "it was made by sortd {}, and this is {}: records, chain and anchors hold, but page and document must be \
+             verified with the version that made them",
+            evidence.program,
+            env!("CARGO_PKG_VERSION")
+        );
+        verdict.verdict = "not_proven";
+        verdict.findings.push(Finding::of("evidence.json", what));
+        return Ok(());
+    }
 
     let derived_parcel = parcel_of(&evidence.code, &shown);
     if derived_parcel.as_ref() != Some(&evidence.parcel) {
@@ -159,21 +172,19 @@ fn judge(files: &Files, trusted: Option<&PublicKey>, verdict: &mut Verdict) -> R
     }
     check_photos(files, &evidence, verdict)?;
     check_sites(&proof, &evidence.parcel)?;
-    if evidence.program == env!("CARGO_PKG_VERSION") {
-        for (name, bytes) in derived(&evidence) {
-            if files.0.get(name) != Some(&bytes) {
-                let finding = Finding::of(name, "it is not what follows from the evidence");
-                verdict.findings.push(finding);
-            }
+    // Nothing may stand in a bundle that does not follow from its records, and nothing may be left out.
+    let derived = derived(&evidence, &proof).0;
+    let photo = |name: &String| evidence.photos.iter().any(|photo| photo.file.as_ref() == Some(name));
+    for (name, bytes) in &files.0 {
+        match derived.get(name) {
+            Some(expected) if expected == bytes => {}
+            Some(_) => verdict.findings.push(Finding::of(name, "it is not what follows from the records")),
+            None if photo(name) => {}
+            None => verdict.findings.push(Finding::of(name, "no bundle of these records has such a file")),
         }
-    } else {
-        verdict.notes.push(format!(
-            "evidence.html was made by sortd {}; this is {}, which checks evidence.json, records and photos, but not \
-             the page's wording",
-            evidence.program,
-            env!("CARGO_PKG_VERSION")
-        ));
     }
+    let left_out = derived.keys().filter(|name| !files.0.contains_key(*name));
+    verdict.findings.extend(left_out.map(|name| Finding::of(name, "it is not here")));
     for missing in &evidence.missing {
         verdict.notes.push(missing.en.clone());
     }
