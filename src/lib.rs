@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!  scanner  ─serial──┐
+//!  camera   ─files───┤
 //!  RFID gate ─Modbus─┼─► device ──►  line (one thread, no I/O) ──► device ──► sorter PLC
 //!  sorter PLC ─Modbus┘   + wire        identify, track, sort, divert
 //!                                      │ every event and outcome
@@ -23,6 +24,7 @@
 //! | [`site`] | configuration as written → the checked [`site::Site`] | files |
 //! | [`wire`] | bytes ↔ frames, registers ↔ values | nothing |
 //! | [`device`] | one supervised task a bus | `wire`, tokio |
+//! | [`evidence`] | a parcel's records, photos and proof → a claim bundle, and back | journal, line, words of `panel`, events of `uplink`, files |
 //! | [`identify`] | codes and tags → one identity or a reason | nothing |
 //! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
 //! | [`journal`] | the record of everything, in sled | sled, files |
@@ -45,6 +47,7 @@
 pub mod commands;
 pub mod daemon;
 pub mod device;
+pub mod evidence;
 pub mod identify;
 pub mod journal;
 pub mod line;

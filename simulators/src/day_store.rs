@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sortd::journal::{
-    AppendError, BATCH_LIMIT, ConfigError, ConfigFile, Journal, JournalHandle, JournalSettings, JournalState,
-    Numbered, OpeningError, SlipError, StartError, archive_config, next_boot,
+    AppendError, ConfigError, ConfigFile, Journal, JournalHandle, JournalSettings, JournalState, Numbered,
+    OpeningError, SlipError, StartError, archive_config, next_boot,
 };
 use sortd::line::Line;
 use sortd::line::record::Entry;

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod chute;
+pub mod evidence;
 pub mod explain;
 pub mod identify;
 pub mod line;
@@ -13,8 +14,10 @@ pub mod parcel;
 pub mod plan;
 pub mod recorded;
 pub mod replay;
+pub mod schema;
 pub mod status;
 pub mod verify;
+pub mod verify_bundle;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -71,6 +74,19 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Claim bundle of a parcel: what happened, photos, proof, in one file.
+    Evidence {
+        /// Any code of the parcel: waybill, SSCC, EPC, order number.
+        code: String,
+        /// File to write.
+        #[arg(long, value_name = "FILE.zip")]
+        out: PathBuf,
+        /// A copy of a store, instead of the running line.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Whether the record is what was written: intact, altered, truncated, unchained tail, anchor mismatch.
     Verify {
         #[command(flatten)]
@@ -94,6 +110,11 @@ enum Command {
     Plan {
         #[command(subcommand)]
         action: plan::Action,
+    },
+    /// JSON Schema of a configuration file, of a message, or of `evidence.json`.
+    Schema {
+        /// Name; without it the names are listed.
+        name: Option<String>,
     },
     /// What a barcode or EPC is taken for; one result a line.
     Identify {
@@ -188,6 +209,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Verify { options, format } => verify::command(&client(&config), &options, format),
         Command::Replay { which, format } => replay::command(&config, &which, format),
         Command::Plan { action } => plan::command(&config, &action),
+        Command::Evidence { code, out, store, format } => {
+            evidence::command(&config, &code, &out, store.as_deref(), format)
+        }
+        Command::Schema { name } => schema::command(name.as_deref()),
         Command::Line { action, operator, format } => ask(&config, &operator, action.asked(), format),
         Command::Chute { number, action, operator, format } => {
             ask(&config, &operator, action.asked(number), format)
@@ -349,6 +374,10 @@ mod tests {
             "sortd check --json",
             "sortd status --json",
             "sortd explain ABC123 --json --config /tmp/x",
+            "sortd evidence ABC123 --out x.zip",
+            "sortd evidence ABC123 --out x.zip --store /copy --json",
+            "sortd verify --bundle x.zip --key key.pem --json",
+            "sortd schema evidence",
             "sortd identify A B C --json",
             "sortd verify",
             "sortd verify --store /tmp/copy --key a.pub --key b.pub --json",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::explain::local_time;
-use super::{Exit, Format, complain, print, print_json};
+use super::{Exit, Format, complain, print, print_json, verify_bundle};
 use crate::journal::Archive;
 use crate::journal::signing::PublicKey;
 use crate::journal::verify::{Bad, Report, Source, Verdict, examine};
@@ -21,6 +21,9 @@ pub struct Options {
     /// A copy of a store; the running line's own, through its socket, unless given.
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// A claim bundle, as `sortd evidence` wrote it; on any machine, without a line and without a store.
+    #[arg(long, value_name = "FILE.zip", conflicts_with = "store")]
+    pub bundle: Option<PathBuf>,
     /// Public key that anchors must be signed with (`signing-key.pub`, kept elsewhere); may be given again for
     /// the keys before it. Without it any key is believed that the anchors themselves name in order.
     #[arg(long, value_name = "FILE")]
@@ -35,6 +38,9 @@ pub fn command(client: &Client, options: &Options, format: Format) -> Exit {
             Ok(key) => trusted.push(key),
             Err(why) => return could_not(&why),
         }
+    }
+    if let Some(bundle) = &options.bundle {
+        return verify_bundle::command(bundle, &trusted, format);
     }
     let named = !trusted.is_empty();
     let report = match &options.store {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::watch;
 
+use crate::evidence::source::Store;
+use crate::evidence::{EvidenceError, Setting};
 use crate::journal::verify::Live;
 use crate::journal::{
     JournalHandle, JournalState, JournalStatus, ReadError, Reader, Recording, RecordingError,
@@ -63,6 +65,7 @@ impl Shown {
         });
         let reader = self.handle.reader();
         let recording = self.handle.reader();
+        let (evidence_reader, evidence_site) = (reader.clone(), Arc::clone(&self.site));
         let (site, events, line) = (Arc::clone(&self.site), self.events, self.line.clone());
         Views {
             line: self.line,
@@ -70,6 +73,7 @@ impl Shown {
             journal: journal_seen,
             uplink: uplink_seen,
             story: Arc::new(move |code| story(&reader, code)),
+            evidence: Arc::new(move |code| evidence(&evidence_reader, &evidence_site, code)),
             ask: Arc::new(move |ask| {
                 await_plc(&line, &ask);
                 let status = Arc::clone(&line.borrow());
@@ -185,6 +189,17 @@ fn story(reader: &Reader, code: &str) -> Result<Story, StoryError> {
     // A start that cannot be read leaves its passes without names; the rest of the story stands.
     let names = |seq| reader.started_before(seq).ok().flatten();
     Story::of(code, records, names).ok_or_else(|| StoryError::NotFound { code: code.to_owned(), from: None })
+}
+
+/// The claim bundle of a parcel.
+fn evidence(reader: &Reader, site: &Site, code: &str) -> Result<Vec<u8>, StoryError> {
+    let store = Store::new(reader.clone(), &site.store.directory);
+    match crate::evidence::collect::bundle(&store, code, &Setting::of(site)) {
+        Ok((_, bundle)) => Ok(bundle),
+        Err(EvidenceError::NotFound { code, from }) => Err(StoryError::NotFound { code, from }),
+        Err(EvidenceError::Store(ReadError::NotOpenYet)) => Err(StoryError::NotOpen),
+        Err(other) => Err(StoryError::Store(other.to_string())),
+    }
 }
 
 /// A start that comes in the moment in which the PLC is being attached waits for it. Blocks; the panel asks

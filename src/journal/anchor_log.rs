@@ -30,8 +30,8 @@ use super::slip::{self, SlipError};
 
 const MAGIC: &[u8; 8] = b"SORTANCH";
 const VERSION: u8 = 1;
-const HEADER: usize = 9;
-const FRAME_HEADER: usize = 8;
+pub(super) const HEADER: usize = 9;
+pub(super) const FRAME_HEADER: usize = 8;
 /// Anchors of one file: 20 MB. One a second, the most there are, makes a file in 18 hours.
 const FILE_LIMIT: u64 = 65_536;
 

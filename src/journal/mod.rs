@@ -57,6 +57,7 @@
 
 pub mod anchor;
 mod anchor_log;
+mod anchor_over;
 mod anchor_reader;
 mod archive;
 mod base64;
@@ -92,6 +93,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use anchor_over::anchor_over;
 pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
 pub use configs::{

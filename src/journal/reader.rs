@@ -186,6 +186,18 @@ impl Reader {
         Ok(run.and_then(|(record, _)| started(record.body)))
     }
 
+    /// The start of the run a record belongs to, as it stands in the store; it may be of a day that is not
+    /// kept any more, since each day carries the one in force.
+    pub fn run_before(&self, seq: u64) -> Result<Option<Frame>, ReadError> {
+        let spans = self.spans()?;
+        let Some(span) = spans.iter().rev().find(|span| span.begin.first_seq <= seq) else {
+            return Ok(None);
+        };
+        let day = self.day(span)?;
+        let run = self.checked(day.run_before(seq))?;
+        Ok(run.map(|(record, bytes)| Frame { seq: record.seq, bytes }))
+    }
+
     /// Everything recorded about a parcel: the passes of a barcode's text, an identity key with or without
     /// its prefix, an order number, a tag's EPC in hex, or one pass as `epoch-track`. Records of a pass stand
     /// together, the latest passes last; at most the latest sixteen. Records that name the code but belong

@@ -30,7 +30,7 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
-struct Browser {
+pub(crate) struct Browser {
     port: u16,
     session: String,
     _driver: Child,
@@ -39,7 +39,7 @@ struct Browser {
 
 impl Browser {
     /// `None` where no browser is installed.
-    async fn start() -> Option<Browser> {
+    pub(crate) async fn start() -> Option<Browser> {
         let (Some(chromium), Some(driver)) = (find("chromium"), find("chromedriver")) else {
             let words = "no browser (Debian: apt-get install chromium chromium-driver)";
             assert!(std::env::var_os("SORTD_TEST_ALL").is_none(), "{words}");
@@ -87,12 +87,19 @@ impl Browser {
         Some(Browser { port, session, _driver: driver, _profile: profile })
     }
 
-    async fn open(&self, url: &str) {
+    pub(crate) async fn open(&self, url: &str) {
         call(self.port, "POST", &format!("/session/{}/url", self.session), &json!({"url": url})).await;
     }
 
+    /// What the window shows, a PNG in base64.
+    pub(crate) async fn picture(&self) -> String {
+        let path = format!("/session/{}/screenshot", self.session);
+        let picture = call(self.port, "GET", &path, &Value::Null).await;
+        picture.as_str().unwrap_or_else(|| panic!("no picture: {picture}")).to_owned()
+    }
+
     /// The value of a script's `return`.
-    async fn script(&self, script: &str) -> Value {
+    pub(crate) async fn script(&self, script: &str) -> Value {
         let path = format!("/session/{}/execute/sync", self.session);
         call(self.port, "POST", &path, &json!({"script": script, "args": []})).await
     }
@@ -115,7 +122,7 @@ impl Browser {
     }
 
     /// Ends the browser; the driver ends when dropped.
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         call(self.port, "DELETE", &format!("/session/{}", self.session), &Value::Null).await;
     }
 }

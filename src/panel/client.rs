@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Largest answer: 500 passes and 1,000 chutes are far below it.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 
+/// Largest claim bundle; the evidence room makes none that is larger.
+const LARGEST_BUNDLE: usize = 192 * 1024 * 1024;
+
 /// Why the daemon did not answer as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -107,6 +110,15 @@ impl Client {
         self.call(Method::GET, &format!("/explain?code={}", query_value(code)), None)
     }
 
+    /// Claim bundle of a parcel, a ZIP file.
+    ///
+    /// # Errors
+    /// [`ClientError`]; status 404 where the journal does not know the code.
+    pub fn evidence(&self, code: &str) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/v1/evidence?code={}", query_value(code));
+        self.fetch(Method::GET, &path, None, LARGEST_BUNDLE).map(|bytes| bytes.to_vec())
+    }
+
     /// An operator's question.
     ///
     /// # Errors
@@ -123,7 +135,7 @@ impl Client {
 
     /// An answer as it comes.
     pub(super) fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.answer(Method::GET, path, None)
+        self.fetch(Method::GET, path, None, LARGEST_ANSWER)
     }
 
     /// What is recorded.
@@ -141,17 +153,26 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
-        let answer = self.answer(method, path, body)?;
+        let answer = self.fetch(method, path, body, LARGEST_ANSWER)?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
     }
 
-    fn answer(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
+    /// The body of an answer that is none of refusal.
+    fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        largest: usize,
+    ) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|source| ClientError::System { path: self.socket.clone(), source })?;
         let (status, answer) = runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await })
+            .block_on(async {
+                tokio::time::timeout(PATIENCE, self.exchange(method, path, body, largest)).await
+            })
             .map_err(|_| ClientError::Slow)??;
         if status != StatusCode::OK {
             let error = match serde_json::from_slice::<Refusal>(&answer) {
@@ -168,6 +189,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
+        largest: usize,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_reached(error))?;
         let (mut sender, connection) =
@@ -182,7 +204,7 @@ impl Client {
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| self.unreadable(error))?;
             let status = response.status();
-            let answer = Limited::new(response.into_body(), LARGEST_ANSWER)
+            let answer = Limited::new(response.into_body(), largest)
                 .collect()
                 .await
                 .map_err(|error| self.unreadable(error))?

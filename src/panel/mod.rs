@@ -3,8 +3,8 @@
 //! Two doors, one view:
 //!
 //! * **The socket** (`/run/sortd/sortd.sock`, mode 0660, group `sortd`) is what the commands use: `GET /status`,
-//!   `GET /explain?code=…`, `POST /ask`, `POST /v1/journal/recorded`, `GET /healthz`, and the record itself
-//!   ([`records`]). It is the only door through which anything can be asked
+//!   `GET /explain?code=…`, `GET /v1/evidence?code=…`, `POST /ask`, `POST /v1/journal/recorded`, `GET /healthz`, and
+//!   the record itself ([`records`]). It is the only door through which anything can be asked
 //!   of the line, and every question names its operator.
 //! * **The page** is optional, HTTP on a loopback address only, and has no route that writes: `/`, `/events`
 //!   (server-sent events), `/status.json`, `/metrics`, `/healthz`. It checks the `Host` header, so that a web page
@@ -20,7 +20,7 @@
 //!    on the page, escaped labels in the metrics.
 
 #[cfg(test)]
-mod browser;
+pub(crate) mod browser;
 pub mod client;
 pub mod doors;
 pub mod layout;
@@ -61,6 +61,9 @@ pub type StoryOf = Arc<dyn Fn(&str) -> Result<Story, StoryError> + Send + Sync>;
 /// Hands an operator's question to the line; may block until the journal has it.
 pub type AskOf = Arc<dyn Fn(Ask) -> Result<AskReceipt, AskRefused> + Send + Sync>;
 
+/// Makes the claim bundle of a parcel, a ZIP file; may block, like [`StoryOf`].
+pub type EvidenceOf = Arc<dyn Fn(&str) -> Result<Vec<u8>, StoryError> + Send + Sync>;
+
 /// What the room shows and whom it asks.
 #[derive(Clone)]
 pub struct Views {
@@ -74,6 +77,8 @@ pub struct Views {
     pub uplink: watch::Receiver<serde_json::Value>,
     /// Stories.
     pub story: StoryOf,
+    /// Claim bundles.
+    pub evidence: EvidenceOf,
     /// Questions.
     pub ask: AskOf,
     /// The record itself, for whoever examines it.
@@ -307,6 +312,10 @@ mod tests {
             uplink,
             story: Arc::new(|code| Err(StoryError::NotFound { code: code.to_owned(), from: None })),
             records: None,
+            evidence: Arc::new(|code| match code {
+                "KNOWN" => Ok(b"PK bundle".to_vec()),
+                code => Err(StoryError::NotFound { code: code.to_owned(), from: None }),
+            }),
             ask: Arc::new(move |ask| {
                 if ask.what == Asked::ChuteLock(ChuteNo(404)) {
                     return Err(AskRefused::NotPossible("no chute has the number 404".into()));
@@ -382,6 +391,11 @@ mod tests {
 
         let refused = on_socket(&standing.socket, |client| client.explain("A b&c")).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Refused { status: 404, error } if error.contains("A b&c")));
+
+        let bundle = on_socket(&standing.socket, |client| client.evidence("KNOWN")).await.unwrap();
+        assert_eq!(bundle, b"PK bundle");
+        let refused = on_socket(&standing.socket, |client| client.evidence("A")).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused { status: 404, .. }));
 
         let lock = |chute| Ask { by: "李伟".into(), what: Asked::ChuteLock(ChuteNo(chute)) };
         on_socket(&standing.socket, move |client| client.ask(&lock(7))).await.unwrap();

@@ -33,6 +33,9 @@ const MOST_READERS: usize = 16;
 /// Stories being looked up at one time: each may read a lot of the store.
 const MOST_STORIES: usize = 2;
 
+/// Claim bundles being made at one time: each is held in memory whole.
+const MOST_BUNDLES: usize = 1;
+
 /// Longest body of a question, bytes; the longest real one is a code and a name.
 const LONGEST_BODY: usize = 4096;
 
@@ -61,6 +64,7 @@ struct Local {
     views: Views,
     freshness: Freshness,
     stories: Arc<Semaphore>,
+    bundles: Arc<Semaphore>,
 }
 
 /// Serves the socket until stopped.
@@ -73,10 +77,12 @@ pub async fn serve_socket(
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let freshness = Freshness::watch(views.line.clone());
-    let local = Local { views, freshness, stories: Arc::new(Semaphore::new(MOST_STORIES)) };
+    let stories = Arc::new(Semaphore::new(MOST_STORIES));
+    let local = Local { views, freshness, stories, bundles: Arc::new(Semaphore::new(MOST_BUNDLES)) };
     let routes = Router::new()
         .route("/status", get(status))
         .route("/explain", get(explain))
+        .route("/v1/evidence", get(evidence))
         .route("/ask", post(ask))
         .route("/v1/journal/recorded", post(recorded))
         .route("/healthz", get(local_health))
@@ -132,28 +138,47 @@ struct Explain {
 }
 
 async fn explain(State(local): State<Local>, Query(question): Query<Explain>) -> Response {
+    let story_of = Arc::clone(&local.views.story);
+    let told = look_up(&local.stories, question, move |code| story_of(code)).await;
+    told.map_or_else(|refusal| refusal, |story| axum::Json(story).into_response())
+}
+
+async fn evidence(State(local): State<Local>, Query(question): Query<Explain>) -> Response {
+    let evidence_of = Arc::clone(&local.views.evidence);
+    let made = look_up(&local.bundles, question, move |code| evidence_of(code)).await;
+    made.map_or_else(
+        |refusal| refusal,
+        |bundle| ([(header::CONTENT_TYPE, "application/zip")], bundle).into_response(),
+    )
+}
+
+/// Looks something up by a code, on a thread for blocking work, while there is a permit for it.
+async fn look_up<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    question: Explain,
+    look: impl FnOnce(&str) -> Result<T, StoryError> + Send + 'static,
+) -> Result<T, Response> {
     let code = question.code.trim().to_owned();
     if code.is_empty() || code.len() > LONGEST_CODE {
-        return refuse(
+        return Err(refuse(
             StatusCode::BAD_REQUEST,
             format!("a code has 1 to {LONGEST_CODE} bytes, not {}", code.len()),
-        );
+        ));
     }
-    let Ok(permit) = Arc::clone(&local.stories).try_acquire_owned() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "other stories are being looked up; ask again");
+    let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "others are being looked up; ask again"));
     };
-    let story_of = Arc::clone(&local.views.story);
     let told = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        story_of(&code)
+        look(&code)
     })
     .await;
     match told {
-        Ok(Ok(story)) => axum::Json(story).into_response(),
-        Ok(Err(error @ StoryError::NotFound { .. })) => refuse(StatusCode::NOT_FOUND, error),
-        Ok(Err(error @ StoryError::NotOpen)) => refuse(StatusCode::SERVICE_UNAVAILABLE, error),
-        Ok(Err(error @ StoryError::Store(_))) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the look-up failed; see the daemon's log"),
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error @ StoryError::NotFound { .. })) => Err(refuse(StatusCode::NOT_FOUND, error)),
+        Ok(Err(error @ StoryError::NotOpen)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, error)),
+        Ok(Err(error @ StoryError::Store(_))) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error)),
+        Err(_) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the look-up failed; see the daemon's log")),
     }
 }
 

@@ -587,8 +587,8 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// How good the wall clock is. Nobody has asked the operating system yet, and nothing is claimed.
-fn clock(_run: &Started) -> &'static str {
+/// How good the wall clock was while this run stamped its records. Nobody has asked the operating system yet, and nothing is claimed.
+pub fn clock(_run: &Started) -> &'static str {
     CLOCK_UNKNOWN
 }
 

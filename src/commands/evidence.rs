@@ -1,0 +1,107 @@
+//! `sortd evidence CODE --out FILE.zip`: the claim bundle of a parcel, from the running line or from a store's copy.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Exit, Format, client, complain, failed, print, print_json};
+use crate::evidence::answer::write_whole;
+use crate::evidence::collect::{bundle, digest};
+use crate::evidence::document::PhotoState;
+use crate::evidence::source::Store;
+use crate::evidence::{Evidence, EvidenceError, Files, Setting};
+use crate::journal::Archive;
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    code: &'a str,
+    bundle: &'a Path,
+    sha256: String,
+    bytes: u64,
+    passes: u64,
+    photos: u64,
+    records: u64,
+    anchored: u64,
+    missing: &'a [crate::evidence::document::Missing],
+}
+
+/// Makes the bundle and writes it, whole or not at all.
+pub fn command(config: &Path, code: &str, out: &Path, store: Option<&Path>, format: Format) -> Exit {
+    let made = match store {
+        Some(directory) => from_copy(config, code, directory),
+        None => from_line(config, code),
+    };
+    let (evidence, packed) = match made {
+        Ok(made) => made,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = write_whole(out, &packed) {
+        complain(&format!("sortd: cannot write {}: {error}\n", out.display()));
+        return Exit::Failed;
+    }
+    let present = evidence.photos.iter().filter(|photo| photo.state == PhotoState::Present).count();
+    let written = Written {
+        code,
+        bundle: out,
+        sha256: digest(&packed),
+        bytes: packed.len() as u64,
+        passes: evidence.parcel.passes.len() as u64,
+        photos: present as u64,
+        records: evidence.proof.records,
+        anchored: evidence.proof.anchored,
+        missing: &evidence.missing,
+    };
+    if format.json { print_json(&written) } else { print(&text(&written)) }
+}
+
+fn text(written: &Written<'_>) -> String {
+    let mut text = format!(
+        "{}: {} bytes, SHA-256 {}\n  {} passes, {} photos, {} of {} records covered by a signed anchor\n",
+        written.bundle.display(),
+        written.bytes,
+        written.sha256,
+        written.passes,
+        written.photos,
+        written.anchored,
+        written.records,
+    );
+    for missing in written.missing {
+        text.push_str(&format!("  {}\n", missing.en));
+    }
+    text
+}
+
+fn from_line(config: &Path, code: &str) -> Result<(Evidence, Vec<u8>), Exit> {
+    let packed = client(config).evidence(code).map_err(|error| failed(&error))?;
+    let spoilt = |what: String| {
+        complain(&format!("sortd: the bundle did not arrive as it was sent: {what}\n"));
+        Exit::Failed
+    };
+    let files = Files::unpack(&packed)
+        .map_err(|faults| spoilt(faults.first().map(ToString::to_string).unwrap_or_default()))?;
+    let document = files.0.get("evidence.json").map_or(&[][..], Vec::as_slice);
+    let evidence = serde_json::from_slice(document).map_err(|error| spoilt(error.to_string()))?;
+    Ok((evidence, packed))
+}
+
+/// A copy has no daemon that knows where the photos are; the configuration does, where there is one.
+fn from_copy(config: &Path, code: &str, directory: &Path) -> Result<(Evidence, Vec<u8>), Exit> {
+    let archive = Archive::open(directory).map_err(|error| {
+        complain(&format!("sortd: {error}\n"));
+        Exit::Failed
+    })?;
+    for (day, what) in archive.damaged() {
+        complain(&format!("sortd: day {day} is left out, it is damaged: {what}\n"));
+    }
+    let setting =
+        crate::site::load(config).map_or_else(|_| Setting::default(), |(site, _)| Setting::of(&site));
+    let store = Store::new(archive.reader().clone(), archive.directory());
+    bundle(&store, code, &setting).map_err(|error| {
+        complain(&format!("sortd: {error}\n"));
+        match error {
+            EvidenceError::NotFound { .. } | EvidenceError::Broken(_) => Exit::Finding,
+            EvidenceError::Store(_) | EvidenceError::Pack(_) => Exit::Failed,
+        }
+    })
+}
