@@ -35,6 +35,8 @@
 //! - *in-flight log*: snapshot of the core and the records after it, in plain files under `inflight/`.
 //! - *checkpoint*: a small, separately synced file that says how far the store was durable, at most a
 //!   second ago. A store that opens shorter than that is damaged, however healthy it looks.
+//! - *anchor*: a signed statement of what the chain was at a record; see [`anchor`], and [`verify`] for what is
+//!   made of it.
 //! - *cursor*: how far upstream has acknowledged milestones.
 //!
 //! # Files of the store

@@ -375,7 +375,11 @@ impl Examiner {
             self.spoken_to = self.spoken_to.max(seq);
             if claim.link == link {
                 self.report.anchors_agree += 1;
-                self.report.proven_to = Some(seq);
+                // Behind a fault the chain is followed by what the frames say of themselves: it goes on, and
+                // proves nothing of what stands before.
+                if self.first_fault.is_none() {
+                    self.report.proven_to = Some(seq);
+                }
                 continue;
             }
             let fault = AnchorFault::Mismatch { number: claim.number, seq, expected: claim.link, came: link };

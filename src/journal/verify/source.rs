@@ -80,6 +80,7 @@ pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, S
 
 fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> Result<(), SourceError> {
     let (mut seq, mut max, mut unreadable) = (day.first_seq, BATCH, 0);
+    let mut damage = None;
     while seq <= day.last_seq {
         match source.frames(seq, max) {
             Ok(frames) => {
@@ -92,12 +93,11 @@ fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> R
                     seq += 1;
                 }
                 if seq == before {
-                    examiner.unreadable(&day.name, Some(seq), format!("record {seq} is not there any more"));
-                    return Ok(());
+                    return gone(source, day, seq, damage, examiner);
                 }
-                (max, unreadable) = (BATCH, 0);
+                (max, unreadable, damage) = (BATCH, 0, None);
             }
-            Err(SourceError::Damaged(_)) if max > 1 => max = 1,
+            Err(SourceError::Damaged(what)) if max > 1 => (max, damage) = (1, Some(what)),
             Err(SourceError::Damaged(what)) if unreadable < UNREADABLE_LIMIT => {
                 examiner.missing(what);
                 seq += 1;
@@ -110,6 +110,25 @@ fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> R
             Err(error @ SourceError::Failed(_)) => return Err(error),
         }
     }
+    Ok(())
+}
+
+/// A day ends before its last record: it was put aside because of `damage`, or deleted while it was examined,
+/// or records of it are missing.
+fn gone(
+    source: &dyn Source,
+    day: &DaySpan,
+    seq: u64,
+    damage: Option<String>,
+    examiner: &mut Examiner,
+) -> Result<(), SourceError> {
+    let deleted = damage.is_none() && source.days()?.iter().all(|kept| kept.first_seq > day.last_seq);
+    if deleted {
+        let what = format!("day {} was deleted while it was examined: run it again", day.name);
+        return Err(SourceError::Failed(what));
+    }
+    let what = damage.unwrap_or_else(|| format!("record {seq} is not there any more"));
+    examiner.unreadable(&day.name, Some(seq), what);
     Ok(())
 }
 

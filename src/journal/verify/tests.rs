@@ -185,6 +185,8 @@ fn a_record_exchanged_with_a_right_crc_is_named() {
         *frame = exchange(frame, None, b"forged");
         let Verdict::AlteredAt { seq: at, .. } = verdict(&bad) else { panic!("{seq}") };
         assert_eq!(at, seq);
+        let proven = examine(&bad, Vec::new()).unwrap().proven_to.unwrap_or(0);
+        assert!(proven < seq, "record {seq} is not right, but {proven} are said to be proven");
     }
 }
 
@@ -402,4 +404,50 @@ fn an_anchor_that_is_missing_is_missed() {
     let report = examine(&store, Vec::new()).unwrap();
     assert_eq!(report.verdict, Verdict::Intact);
     assert!(report.findings.len() == 1 && report.findings[0].contains("anchors are missing"));
+}
+
+/// A store whose first day goes away after the days were listed; put aside as damaged, or deleted.
+struct Going {
+    made: Made,
+    damaged: bool,
+    asked: std::cell::Cell<u32>,
+}
+
+impl Source for Going {
+    fn days(&self) -> Result<Vec<DaySpan>, SourceError> {
+        self.asked.set(self.asked.get() + 1);
+        let kept = if self.asked.get() == 1 { 0 } else { 1 };
+        Ok(self.made.days[kept..].to_vec())
+    }
+    fn damaged_days(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    fn frames(&self, from: u64, max: usize) -> Result<Vec<Stored>, SourceError> {
+        self.asked.set(self.asked.get() + 1);
+        if self.damaged && self.asked.get() == 2 {
+            return Err(SourceError::Damaged("a page is lost".to_owned()));
+        }
+        self.made.frames(from.max(DAY + 1), max)
+    }
+    fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError> {
+        self.made.anchors()
+    }
+    fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
+        Ok(Vec::new())
+    }
+    fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError> {
+        self.made.others()
+    }
+}
+
+#[test]
+fn a_day_that_retention_takes_meanwhile_is_no_verdict_but_one_that_is_put_aside_is() {
+    let going = |damaged| Going { made: store(), damaged, asked: std::cell::Cell::new(0) };
+    let deleted = examine(&going(false), Vec::new());
+    assert!(matches!(deleted, Err(SourceError::Failed(what)) if what.contains("run it again")));
+    let report = examine(&going(true), Vec::new()).unwrap();
+    assert!(
+        matches!(&report.verdict, Verdict::AlteredAt { seq: 1, what } if what.contains("page is lost")),
+        "{report:#?}"
+    );
 }
