@@ -450,6 +450,19 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_recorded_is_asked_through_the_socket_only() {
+        let standing = stand().await;
+        let run = RecordedQuestion::Run { seq: 7 };
+        let seq: u64 = on_socket(&standing.socket, move |client| client.recorded(&run)).await.unwrap();
+        assert_eq!(seq, 7);
+        let refused = on_socket(&standing.socket, |client| client.recorded::<u64>(&RecordedQuestion::Days));
+        let refused = refused.await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Refused { status: 404, error } if error.contains("Days")));
+        let response = request(standing.page, "POST", "/v1/journal/recorded", "127.0.0.1").await;
+        assert!(!response.status().is_success(), "{}", response.status());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn metrics_escape_what_came_from_outside() {
         let standing = stand().await;
         let (_, text) = get(standing.page, "/metrics").await;

@@ -145,6 +145,8 @@ struct Open {
     destination: Option<String>,
     laps: u64,
     tried_laps: u64,
+    /// An operator had to do with it.
+    reported: bool,
     /// Chutes of the destination it is on its way to: recorded and tried.
     bound: (Option<u16>, Option<u16>),
 }
@@ -264,10 +266,10 @@ impl Trying<'_> {
                 self.recorded.emptied(chute.0);
                 self.tried.emptied(chute.0);
             }
-            Fact::Reported { code, .. } => {
-                for name in [code.clone(), format!("wb:{code}")] {
-                    self.recorded.touched(&name);
-                    self.tried.touched(&name);
+            Fact::Reported { pass, .. } => {
+                // A report that fits no pass on the belt changes no sum: whose it is is not known.
+                if let Some(open) = pass.and_then(|pass| self.open.get_mut(&pass)) {
+                    open.reported = true;
                 }
             }
             Fact::Tied { .. }
@@ -372,6 +374,10 @@ impl Trying<'_> {
             && self.tried.ended(code.as_deref(), tried, open.tried_laps, capacity(tried));
         if !counted {
             return Err(TrialError::TooManyParcels);
+        }
+        if let Some(code) = code.as_deref().filter(|_| open.reported) {
+            self.recorded.touched(code);
+            self.tried.touched(code);
         }
         if recorded != tried || open.laps != open.tried_laps {
             self.changed += 1;
