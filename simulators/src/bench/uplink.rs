@@ -153,14 +153,22 @@ pub async fn run(options: &UplinkBench, directory: &Path) -> Result<UplinkFigure
     let settings = UplinkSettings { window: options.window, ..outbox.settings(broker.port) };
     let topic = outbox.topics().events();
     let (mut ours, mut floors) = (Vec::new(), Vec::new());
+    let cpu_each = |before: Duration| (cpu() - before).as_secs_f64() * 1e6 / options.events.max(1) as f64;
     for round in 1..=options.rounds.max(1) {
         let payloads = tokio::task::block_in_place(|| encoded(&outbox))?;
+        let before = cpu();
         let floor = bare_loop(broker.port, options.window, topic.clone(), payloads);
         floors.push(tokio::spawn(floor).await.map_err(|why| UplinkBenchError::Client(why.to_string()))??);
+        let floor_cpu = cpu_each(before);
         outbox.forget_cursors()?;
+        let before = cpu();
         ours.push(drained(&outbox, UplinkSettings { backlog_per_s: UNLIMITED, ..settings.clone() }).await?);
         let (floor, our) = (floors[floors.len() - 1], ours[ours.len() - 1]);
-        println!("round {round}: bare loop {floor:.0} events/s, drained {our:.0} events/s");
+        let our_cpu = cpu_each(before);
+        println!(
+            "round {round}: bare loop {floor:.0} events/s ({floor_cpu:.1} µs of processor each), drained {our:.0} \
+             events/s ({our_cpu:.1} µs)"
+        );
     }
     let (events_per_s, floor_events_per_s) = (median(ours), median(floors));
 
@@ -187,6 +195,12 @@ pub async fn run(options: &UplinkBench, directory: &Path) -> Result<UplinkFigure
 #[expect(clippy::disallowed_methods, reason = "it measures real time")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Processor time of this process, all threads; the broker is another one.
+fn cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

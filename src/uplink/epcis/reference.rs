@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{CLOCK_UNKNOWN, DBM, EPCIS_CONTEXT, encode, event_time, raw_epc, zone_offset};
+use super::spelling::{encode, event_time, raw_epc, zone_offset};
+use super::{CLOCK_UNKNOWN, DBM, EPCIS_CONTEXT};
 use crate::identify::{Key, Reading};
 use crate::journal::Record;
 use crate::line::event::Started;
