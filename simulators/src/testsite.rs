@@ -130,7 +130,12 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             packet_limit: 1 << 20,
             health_ms: 5_000,
         },
-        store: StoreSettings { directory: directory.join("store"), cache_mib: 8, keep_days: 180, space: SpaceSettings::default() },
+        store: StoreSettings {
+            directory: directory.join("store"),
+            cache_mib: 8,
+            keep_days: 180,
+            space: SpaceSettings::default(),
+        },
         panel: PanelSettings { socket: directory.join("sortd.sock"), http: None },
     })
 }

@@ -140,12 +140,18 @@ pub(super) fn unexplained(
 #[cfg(test)]
 mod tests {
     use super::super::day::Begin;
-    use crate::site::SpaceSettings;
     use super::*;
+    use crate::site::SpaceSettings;
 
     fn settings(directory: &Path) -> JournalSettings {
         let directory = directory.to_owned();
-        JournalSettings { directory, cache_mib: 8, keep_days: 180, space: SpaceSettings::default(), board: Board::default() }
+        JournalSettings {
+            directory,
+            cache_mib: 8,
+            keep_days: 180,
+            space: SpaceSettings::default(),
+            board: Board::default(),
+        }
     }
 
     fn span(first_seq: u64, last_seq: u64) -> Span {

@@ -144,8 +144,11 @@ pub(super) fn run(
     forget_quarantine(directory, limits, board, &mut deleted)?;
     let days = directory.join("days");
     let spans = shelf.spans();
-    let sized: Vec<(Span, u64)> =
-        spans.into_iter().map(|span| (space::size(&days.join(&span.name)), span)).map(|(n, span)| (span, n)).collect();
+    let sized: Vec<(Span, u64)> = spans
+        .into_iter()
+        .map(|span| (space::size(&days.join(&span.name)), span))
+        .map(|(n, span)| (span, n))
+        .collect();
     for (span, bytes, why) in going(&sized, limits, cursor, size.saturating_sub(deleted.bytes)) {
         if !shelf.forget(&span.name) {
             break;
@@ -164,17 +167,22 @@ pub(super) fn run(
 /// Says what goes, before it goes.
 fn say(directory: &Path, board: &Board, span: &Span, why: Why, unacknowledged: u64) {
     let (day, epoch) = (&span.name, span.begin.epoch);
-    let (records, events) = ((span.begin.first_seq, span.last_seq), (span.begin.first_event, span.last_event));
+    let (records, events) =
+        ((span.begin.first_seq, span.last_seq), (span.begin.first_event, span.last_event));
     tracing::info!(%day, ?why, epoch, ?records, ?events, unacknowledged, "day deleted");
-    note(directory, board, &Line {
-        wall_us: Clock::default().wall_us(),
-        what: day,
-        why,
-        epoch,
-        records: Some(records),
-        events: Some(events),
-        unacknowledged,
-    });
+    note(
+        directory,
+        board,
+        &Line {
+            wall_us: Clock::default().wall_us(),
+            what: day,
+            why,
+            epoch,
+            records: Some(records),
+            events: Some(events),
+            unacknowledged,
+        },
+    );
     if unacknowledged > 0 {
         board.fault(DEVICE, "unacknowledged-deleted", &format_args!("day {day}, {unacknowledged} events"));
         board.raise(Alarm {

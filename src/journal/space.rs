@@ -112,7 +112,8 @@ impl Writer {
             Ok(about) => about.f_bavail.saturating_mul(about.f_frsize),
             Err(error) => return self.settings.board.fault(DEVICE, "statvfs", &error),
         };
-        let (keep_free, reserve) = (u64::from(settings.keep_free_mib) * MIB, u64::from(settings.reserve_mib) * MIB);
+        let (keep_free, reserve) =
+            (u64::from(settings.keep_free_mib) * MIB, u64::from(settings.reserve_mib) * MIB);
         let (before, space) = (self.watch.space, self.watch.space.next(free, keep_free, reserve));
         self.watch.space = space;
         let ballast = directory.join("ballast");

@@ -85,7 +85,12 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             packet_limit: 1 << 20,
             health_ms: 10_000,
         },
-        store: StoreSettings { directory: "store".into(), cache_mib: 8, keep_days: 1, space: Default::default() },
+        store: StoreSettings {
+            directory: "store".into(),
+            cache_mib: 8,
+            keep_days: 1,
+            space: Default::default(),
+        },
         panel: PanelSettings { socket: "socket".into(), http: None },
     })
 }

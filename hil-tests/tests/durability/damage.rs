@@ -99,7 +99,8 @@ fn a_damaged_store_is_noticed_and_never_read_wrong() {
     for ((kind, effect), count) in &effects {
         println!("{count:>5} {effect:?} after {kind}");
     }
-    let noticed: usize = effects.iter().filter(|((_, effect), _)| *effect == Effect::Noticed).map(|(_, n)| n).sum();
+    let noticed: usize =
+        effects.iter().filter(|((_, effect), _)| *effect == Effect::Noticed).map(|(_, n)| n).sum();
     assert!(noticed * 4 > rounds, "{noticed} of {rounds} were noticed: does the damage reach the store?");
 }
 
@@ -120,7 +121,10 @@ fn examine(directory: &Path, what: &str) -> Effect {
     if let Some(resume) = &resume {
         let tail = (resume.snapshot_seq + 1..=resume.last_seq).map(numbered);
         assert!(tail.eq(resume.tail.iter().cloned()), "{what}: the in-flight log gives another record");
-        assert!(resume.snapshot == state(resume.snapshot_seq), "{what}: the in-flight log gives another state");
+        assert!(
+            resume.snapshot == state(resume.snapshot_seq),
+            "{what}: the in-flight log gives another state"
+        );
     }
     let (journal, handle, opened) = start(directory, board.clone(), resume.as_ref(), |_: &[Record]| ());
     let last = opened.last_seq.max(resume.as_ref().map_or(0, |resume| resume.last_seq));
@@ -151,7 +155,11 @@ fn examine(directory: &Path, what: &str) -> Effect {
     let given: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
     let told = milestones.iter().filter(|(_, record)| given.contains(&record.seq)).count();
     let milestone = |record: &&Record| record.event_seq.is_some();
-    assert_eq!(told, records.iter().filter(milestone).count(), "{what}: a milestone is not found by its number");
+    assert_eq!(
+        told,
+        records.iter().filter(milestone).count(),
+        "{what}: a milestone is not found by its number"
+    );
 
     let quarantined = handle.status().quarantined;
     let (_, alarms) = board.snapshot();
@@ -173,7 +181,10 @@ fn examine(directory: &Path, what: &str) -> Effect {
     assert!(last >= LAST, "{what}: the line goes on from {last}: numbers would be given twice");
     let orders = records::orders(LAST);
     let orders_lost = quarantined.iter().any(|found| found.what == "orders");
-    assert!(orders_lost || opened.orders.len() as u64 >= orders, "{what}: orders are gone and nobody says so");
+    assert!(
+        orders_lost || opened.orders.len() as u64 >= orders,
+        "{what}: orders are gone and nobody says so"
+    );
     for order in &opened.orders {
         let track = order.order.strip_prefix("ORDER-").and_then(|track| track.parse::<u64>().ok());
         assert!(track.is_some_and(|track| *order == records::order(track)), "{what}: {order:?}");
@@ -183,7 +194,11 @@ fn examine(directory: &Path, what: &str) -> Effect {
     // What was noticed once is not met again.
     let (journal, _, again) = start(directory, Board::default(), None, |_: &[Record]| ());
     assert!(again.last_seq > last, "{what}: the second start goes on from {}", again.last_seq);
-    assert!(again.quarantined.is_empty(), "{what}: put aside again at the next start: {:?}", again.quarantined);
+    assert!(
+        again.quarantined.is_empty(),
+        "{what}: put aside again at the next start: {:?}",
+        again.quarantined
+    );
     journal.finish();
     if quarantined.is_empty() { Effect::None } else { Effect::Noticed }
 }
@@ -191,32 +206,44 @@ fn examine(directory: &Path, what: &str) -> Effect {
 type Damage = fn(&Path, &mut StdRng) -> String;
 
 const DAMAGES: [(&str, Damage); 12] = [
-    ("a flipped bit", |store, random| in_a_file(store, random, "flipped bit", |bytes, random| {
-        let at = random.random_range(0..used(bytes));
-        bytes[at] ^= 1 << random.random_range(0..8);
-    })),
-    ("a flipped bit in a Db", |store, random| in_a_db(store, random, "flipped bit", |bytes, random| {
-        let at = random.random_range(0..used(bytes));
-        bytes[at] ^= 1 << random.random_range(0..8);
-    })),
-    ("a truncated file", |store, random| in_a_file(store, random, "truncated", |bytes, random| {
-        bytes.truncate(random.random_range(0..used(bytes)));
-    })),
-    ("a truncated Db", |store, random| in_a_db(store, random, "truncated", |bytes, random| {
-        bytes.truncate(random.random_range(0..used(bytes)));
-    })),
-    ("a zeroed page", |store, random| in_a_db(store, random, "zeroed page", |bytes, random| {
-        let page = random.random_range(0..used(bytes)) / PAGE * PAGE;
-        let end = (page + PAGE).min(bytes.len());
-        bytes[page..end].fill(0);
-    })),
-    ("a page of another place", |store, random| in_a_db(store, random, "misplaced page", |bytes, random| {
-        let pages = used(bytes) / PAGE;
-        if pages > 1 {
-            let (from, to) = (random.random_range(0..pages) * PAGE, random.random_range(0..pages) * PAGE);
-            bytes.copy_within(from..from + PAGE, to);
-        }
-    })),
+    ("a flipped bit", |store, random| {
+        in_a_file(store, random, "flipped bit", |bytes, random| {
+            let at = random.random_range(0..used(bytes));
+            bytes[at] ^= 1 << random.random_range(0..8);
+        })
+    }),
+    ("a flipped bit in a Db", |store, random| {
+        in_a_db(store, random, "flipped bit", |bytes, random| {
+            let at = random.random_range(0..used(bytes));
+            bytes[at] ^= 1 << random.random_range(0..8);
+        })
+    }),
+    ("a truncated file", |store, random| {
+        in_a_file(store, random, "truncated", |bytes, random| {
+            bytes.truncate(random.random_range(0..used(bytes)));
+        })
+    }),
+    ("a truncated Db", |store, random| {
+        in_a_db(store, random, "truncated", |bytes, random| {
+            bytes.truncate(random.random_range(0..used(bytes)));
+        })
+    }),
+    ("a zeroed page", |store, random| {
+        in_a_db(store, random, "zeroed page", |bytes, random| {
+            let page = random.random_range(0..used(bytes)) / PAGE * PAGE;
+            let end = (page + PAGE).min(bytes.len());
+            bytes[page..end].fill(0);
+        })
+    }),
+    ("a page of another place", |store, random| {
+        in_a_db(store, random, "misplaced page", |bytes, random| {
+            let pages = used(bytes) / PAGE;
+            if pages > 1 {
+                let (from, to) = (random.random_range(0..pages) * PAGE, random.random_range(0..pages) * PAGE);
+                bytes.copy_within(from..from + PAGE, to);
+            }
+        })
+    }),
     ("an empty file", |store, random| in_a_file(store, random, "emptied", |bytes, _| bytes.clear())),
     ("a deleted file", |store, random| {
         let path = choose(&files(store), random);
@@ -258,8 +285,10 @@ const DAMAGES: [(&str, Damage); 12] = [
 
 /// Changes one of the store's files.
 fn in_a_file(store: &Path, random: &mut StdRng, how: &str, damage: fn(&mut Vec<u8>, &mut StdRng)) -> String {
-    let files: Vec<PathBuf> =
-        files(store).into_iter().filter(|path| fs::metadata(path).is_ok_and(|about| about.len() > 0)).collect();
+    let files: Vec<PathBuf> = files(store)
+        .into_iter()
+        .filter(|path| fs::metadata(path).is_ok_and(|about| about.len() > 0))
+        .collect();
     let path = choose(&files, random);
     change(&path, |bytes| damage(bytes, random));
     format!("{how}: {}", path.display())

@@ -44,7 +44,7 @@ pub fn unavailable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root: loop devices and mounts need it".to_owned());
     }
-    for program in ["losetup", "mkfs.ext4", "mount", "umount", "perl"] {
+    for program in ["losetup", "mkfs.ext4", "mount", "umount", "fsfreeze", "perl"] {
         let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
         if !found.is_ok_and(|output| output.status.success()) {
             return Some(format!("{program} is not installed"));
@@ -53,9 +53,7 @@ pub fn unavailable() -> Option<String> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
     let probe = || {
         let image = make_image(&directory.path().join("probe"), 16)?;
-        let mut mounts = Vec::new();
-        mounts.push(Mount::new(&image, &directory.path().join("mounted"))?);
-        Ok(())
+        Mount::new(&image, &directory.path().join("mounted")).map(drop)
     };
     let tried: Result<(), String> = probe();
     tried.err().map(|why| format!("no loop device can be mounted here: {why}"))
@@ -86,7 +84,18 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("temporary directories have plain names")
 }
 
-fn make_image(path: &Path, mib: u64) -> Result<PathBuf, String> {
+/// Nothing is written to this file system from now on; whoever tries waits.
+pub fn freeze(at: &Path) {
+    run("fsfreeze", &["--freeze", text(at)]).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// And on it goes.
+pub fn thaw(at: &Path) {
+    run("fsfreeze", &["--unfreeze", text(at)]).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// A file of a size with an empty ext4 in it.
+pub fn make_image(path: &Path, mib: u64) -> Result<PathBuf, String> {
     let file = std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
     file.set_len(mib << 20).map_err(|error| format!("{}: {error}", path.display()))?;
     // Tables written at once: a lazy initialisation would go on beside the test.
@@ -117,7 +126,8 @@ impl Mount {
 
     /// From now on nothing reaches the disk.
     fn cut(&self) {
-        let program = "open my $f, '<', $ARGV[0] or die $!; ioctl($f, $ARGV[1] + 0, pack('L', $ARGV[2])) or die $!;";
+        let program =
+            "open my $f, '<', $ARGV[0] or die $!; ioctl($f, $ARGV[1] + 0, pack('L', $ARGV[2])) or die $!;";
         let program = program.replace("$ARGV[1] + 0", "hex($ARGV[1])");
         run("perl", &["-e", &program, text(&self.at), SHUTDOWN, &NO_LOG_FLUSH.to_string()])
             .expect("ext4 can be shut down");
@@ -138,6 +148,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        // A test that failed in between left it frozen.
+        let _ = run("fsfreeze", &["--unfreeze", text(&self.at)]);
         // sled's threads let go of its files a moment after the Db is dropped.
         for _ in 0..200 {
             if run("umount", &[text(&self.at)]).is_ok() {
@@ -213,7 +225,8 @@ impl Disk {
             mount.wait_quiet();
         }
         let copied = self.directory.join("copy");
-        run("cp", &["--sparse=always", text(&self.image), text(&copied)]).unwrap_or_else(|why| panic!("{why}"));
+        run("cp", &["--sparse=always", text(&self.image), text(&copied)])
+            .unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// The copy is mounted: ext4 plays its journal back.

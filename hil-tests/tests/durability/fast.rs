@@ -67,7 +67,8 @@ fn fast_config(directory: &Path) {
     for entry in std::fs::read_dir(demo).expect("the demonstration's configuration") {
         let path = entry.expect("it can be listed").path();
         if path.is_file() {
-            std::fs::copy(&path, directory.join(path.file_name().expect("a name"))).expect("it can be copied");
+            std::fs::copy(&path, directory.join(path.file_name().expect("a name")))
+                .expect("it can be copied");
         }
     }
     edit(&directory.join("line.toml"), |text| {
@@ -96,6 +97,27 @@ fn fast_config(directory: &Path) {
 pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     let text = std::fs::read_to_string(path).expect("it can be read");
     std::fs::write(path, change(text)).expect("it can be written");
+}
+
+/// Puts the store of a configuration on another disk, with these limits of free space.
+pub fn store_in(config: &Path, disk: &Path, keep_free_mib: u32, reserve_mib: u32) {
+    edit(&config.join("sortd.toml"), |text| {
+        let mut table: String = text;
+        let store = disk.join("store");
+        for (key, value) in [
+            ("directory", format!("{:?}", store.display().to_string())),
+            ("keep-free-mib", keep_free_mib.to_string()),
+            ("reserve-mib", reserve_mib.to_string()),
+        ] {
+            let of_key = |line: &str| line.split('=').next().is_some_and(|name| name.trim() == key);
+            let lines = table
+                .lines()
+                .map(|line| if of_key(line) { format!("{key} = {value}") } else { line.to_owned() });
+            table = lines.collect::<Vec<String>>().join("\n") + "\n";
+        }
+        assert!(table.contains(&store.display().to_string()), "the configuration names its store");
+        table
+    });
 }
 
 /// Runs the line empty and holds the books of PLC, `sortd` and cloud against each other, pass by pass: none is

@@ -22,7 +22,9 @@ const KILL_AT_MS: u64 = 7_000;
 fn an_outage_with_a_kill_in_it_costs_no_event_at_100_parcels_a_second() {
     let _alone = alone();
     let mut line = fast_line(FLOW, 5, |_| ());
-    line.until("a line in full flow", |status| status.line.sums.inducted > 300 && status.line.sums.sorted > 0);
+    line.until("a line in full flow", |status| {
+        status.line.sums.inducted > 300 && status.line.sums.sorted > 0
+    });
 
     let clock = Clock::default();
     let begun = clock.now();

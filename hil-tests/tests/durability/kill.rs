@@ -15,7 +15,7 @@ use crate::{alone, random, rounds};
 const LIVES: usize = 10;
 
 /// Longest time between the first record told durable in a life and the kill.
-const LIFE_US: u64 = 1_200_000;
+const LIFE_US: u64 = 900_000;
 
 #[test]
 fn nothing_told_durable_is_lost_by_kill_9() {
@@ -47,7 +47,11 @@ fn nothing_told_durable_is_lost_by_kill_9() {
         let resume = inflight_resume(&looked_at);
         if let Some(resume) = &resume {
             resumed += 1;
-            assert!(resume.last_seq >= told, "{what}: the line goes on at {}, {told} was told", resume.last_seq);
+            assert!(
+                resume.last_seq >= told,
+                "{what}: the line goes on at {}, {told} was told",
+                resume.last_seq
+            );
             let tail = (resume.snapshot_seq + 1..=resume.last_seq).map(numbered);
             assert!(tail.eq(resume.tail.iter().cloned()), "{what}: the in-flight log has another record");
         }
@@ -65,7 +69,10 @@ fn nothing_told_durable_is_lost_by_kill_9() {
          were fed), {resumed} times the line could go on at once",
         PARCELS_PER_S
     );
-    assert!(told_in_all > rounds as u64 * 100, "only {told_in_all} records in {rounds} rounds: what was killed?");
+    assert!(
+        told_in_all > rounds as u64 * 100,
+        "only {told_in_all} records in {rounds} rounds: what was killed?"
+    );
     assert!(resumed > 0, "no round could be gone on with: records a parcel {PARCEL}");
 }
 

@@ -13,11 +13,13 @@
 mod damage;
 mod disk;
 mod fast;
+mod full;
 mod gateway;
 mod kill;
 mod power;
 mod records;
 mod restart;
+mod slow;
 #[path = "../line/stand.rs"]
 #[allow(dead_code, reason = "the stand serves the stories of a line, too")]
 mod stand;

@@ -69,8 +69,7 @@ fn body(seq: u64) -> Body {
     let fact = match seq % PARCEL {
         0 => Fact::Inducted { pass, length_mm: 150 + u16::try_from(track % 450).unwrap_or(0) },
         1 => {
-            let batch =
-                OrderBatch { message: format!("m{track}"), last: true, orders: vec![order(track)] };
+            let batch = OrderBatch { message: format!("m{track}"), last: true, orders: vec![order(track)] };
             return Body::Input(Input::Event(Event::Orders(batch)));
         }
         2 => Fact::OrdersApplied { message: format!("m{track}"), last: true, accepted: 1, refused: 0 },
@@ -103,7 +102,7 @@ fn body(seq: u64) -> Body {
             destination: Some("TH-BKK".to_owned()),
             orders: vec![order(track)],
             // Once in a while hundreds of chutes are looked at: a record of some kilobytes.
-            candidates: candidates(if track % 50 == 0 { 400 } else { 3 }),
+            candidates: candidates(if track.is_multiple_of(50) { 400 } else { 3 }),
             alternate: Some(ChuteNo(9)),
             plan: "0123456789abcdef".to_owned(),
             command: u16::try_from(track % 65_535).unwrap_or(1),

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sortd::journal::{
-    AppendError, Cursor, DurableListener, Journal, JournalHandle, JournalSettings, Numbered, Opened, ReadError,
-    Record, Resume,
+    AppendError, Cursor, DurableListener, Journal, JournalHandle, JournalSettings, Numbered, Opened,
+    ReadError, Record, Resume,
 };
 use sortd::site::SpaceSettings;
 use sortd::watch::Board;
@@ -106,12 +106,16 @@ pub fn assert_whole(directory: &Path, resume: Option<&Resume>, told: u64, what: 
     let board = Board::default();
     let (journal, handle, opened) = start(directory, board, resume, |_: &[Record]| ());
     assert!(opened.quarantined.is_empty(), "{what}: {:?}", opened.quarantined);
-    assert!(opened.last_seq >= told, "{what}: record {told} was told durable, the store ends at {}", opened.last_seq);
+    assert!(
+        opened.last_seq >= told,
+        "{what}: record {told} was told durable, the store ends at {}",
+        opened.last_seq
+    );
     append(&handle, numbered(opened.last_seq + 1));
     wait_durable(&handle, opened.last_seq + 1);
     let last = opened.last_seq + 1;
     let records = all_records(&handle);
-    assert_eq!(records.iter().map(|record| record.seq).ne(1..=last), false, "{what}: record numbers have a gap");
+    assert!(records.iter().map(|record| record.seq).eq(1..=last), "{what}: record numbers have a gap");
     assert_eq!(wrong_records(&records), Vec::<String>::new(), "{what}");
     let milestones = all_milestones(&handle);
     assert_eq!(milestones.len() as u64, records::milestones(last), "{what}: milestones");

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod flow;
 mod frozen;
+mod retention;
 mod stall;
 
 use std::path::Path;
