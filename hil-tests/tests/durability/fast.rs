@@ -27,6 +27,8 @@ pub struct Flow {
     pub gap_mm: u32,
     /// How late a read may be heard and still be tied to its parcel; the gap is longer than the belt's way in it.
     pub heard_within_ms: u32,
+    /// How long before its parcel an order is pushed.
+    pub order_lead_s: f64,
 }
 
 /// The line, running. `prepare` is called on its directory before the daemon starts there.
@@ -38,7 +40,7 @@ pub fn fast_line(flow: Flow, seed: u64, prepare: impl FnOnce(&Path)) -> Line {
         peak_share: 0.0,
         length_mm: (LENGTH_MM, LENGTH_MM),
         gap_margin_mm: flow.gap_mm - LEAST_GAP_MM,
-        order_lead_s: 2.0,
+        order_lead_s: flow.order_lead_s,
         tag_share: 0.0,
         scanner_read: 1.0,
         plc_scan_ms: 1,

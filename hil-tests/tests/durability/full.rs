@@ -16,7 +16,7 @@ const KEEP_FREE_MIB: u32 = 96;
 const RESERVE_MIB: u32 = 24;
 
 /// Twelve parcels a second: a belt full of them when the disk is.
-const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50 };
+const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50, order_lead_s: 2.0 };
 
 #[test]
 fn a_full_disk_stops_induction_and_loses_nothing() {
