@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use super::actions::Actions;
 use super::event::Order;
 use super::front::Line;
 use super::record::{Body, Entry, Fact, Input};
@@ -21,6 +20,9 @@ pub struct Differences {
     pub compared: u64,
     /// The first: recorded and concluded.
     pub first: Option<(Option<Fact>, Option<Fact>)>,
+    /// Facts that follow from the last entries and were not recorded any more: a kill came between an input and
+    /// what it led to. They are no difference; whoever goes on records them first, or nobody is ever told.
+    pub unrecorded: Vec<Entry>,
 }
 
 impl Line {
@@ -45,6 +47,11 @@ impl Line {
                 Body::Input(_) => (facts, facts.len() + 1),
                 Body::Fact(_) => (same_moment(rest), same_moment(rest).len()),
             };
+            let mut concluded = concluded.entries;
+            concluded.retain(|entry| fact_of(entry).is_some());
+            if used == rest.len() {
+                differences.unrecorded = cut_off(recorded, &mut concluded);
+            }
             differences.compare(recorded, &concluded);
             rest = &rest[used..];
         }
@@ -69,8 +76,8 @@ impl Line {
 }
 
 impl Differences {
-    fn compare(&mut self, recorded: &[Entry], concluded: &Actions) {
-        let mut concluded = concluded.entries.iter().filter_map(fact_of);
+    fn compare(&mut self, recorded: &[Entry], concluded: &[Entry]) {
+        let mut concluded = concluded.iter().filter_map(fact_of);
         let mut recorded = recorded.iter().filter_map(fact_of);
         loop {
             let pair = (recorded.next(), concluded.next());
@@ -84,6 +91,16 @@ impl Differences {
                 }
             }
         }
+    }
+}
+
+/// Takes away what was concluded beyond the recorded facts, if those are how it begins.
+fn cut_off(recorded: &[Entry], concluded: &mut Vec<Entry>) -> Vec<Entry> {
+    let recorded: Vec<&Fact> = recorded.iter().filter_map(fact_of).collect();
+    if concluded.iter().filter_map(fact_of).take(recorded.len()).eq(recorded.iter().copied()) {
+        concluded.split_off(recorded.len())
+    } else {
+        Vec::new()
     }
 }
 
