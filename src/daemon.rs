@@ -217,11 +217,12 @@ impl Running {
             beat: beats.watch("line"),
         };
         let thread = LineThread::new(taken_up.line, taken_up.next_seq, self.clock, ends);
+        let unrecorded = taken_up.unrecorded;
         let started = Event::Started(Started::of(&self.site, self.boot, self.clock.wall_us()));
         let first = vec![started, Event::Configured { hash: self.configuration.clone() }];
         let line = std::thread::Builder::new()
             .name("line".to_owned())
-            .spawn(move || thread.run(first))
+            .spawn(move || thread.run(unrecorded, first))
             .map_err(system("the line's thread cannot be started"))?;
 
         let mut devices = JoinSet::new();

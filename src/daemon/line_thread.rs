@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
 use crate::line::event::{Command, Event, Order};
+use crate::line::record::Entry;
 use crate::line::status::LineStatus;
 use crate::line::{Line, Tick};
 use crate::watch::beat::Beat;
@@ -110,8 +111,10 @@ impl LineThread {
         }
     }
 
-    /// Runs until told to stop, beginning with `first`.
-    pub fn run(mut self, first: Vec<Event>) {
+    /// Runs until told to stop, beginning with `first`. `unrecorded` is what the line has concluded already and a kill
+    /// kept out of the records.
+    pub fn run(mut self, unrecorded: Vec<Entry>, first: Vec<Event>) {
+        self.number(unrecorded);
         for event in first {
             self.step(event);
         }
@@ -165,11 +168,16 @@ impl LineThread {
     fn carry_out(&mut self, actions: Actions) {
         self.unsent_commands.extend(actions.commands);
         self.send();
-        if actions.entries.is_empty() {
+        self.number(actions.entries);
+    }
+
+    /// Gives entries their numbers and hands them on.
+    fn number(&mut self, entries: Vec<Entry>) {
+        if entries.is_empty() {
             return;
         }
         let offset = self.clock.wall_us() - i64::try_from(self.clock.now().0).unwrap_or(0);
-        for entry in actions.entries {
+        for entry in entries {
             let wall_us = offset + i64::try_from(entry.at.0).unwrap_or(0);
             self.unsent_entries.push_back(Numbered { seq: self.next_seq, wall_us, entry });
             self.next_seq += 1;

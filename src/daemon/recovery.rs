@@ -18,6 +18,8 @@ pub struct TakenUp {
     pub last_tick: Tick,
     /// Recorded entries taken up again.
     pub entries: usize,
+    /// What the last of them led to and a kill kept from being recorded: the first to be recorded now.
+    pub unrecorded: Vec<Entry>,
 }
 
 /// Takes up the in-flight log; `None` where its snapshot is not one of this version, so that the store must
@@ -30,16 +32,17 @@ pub fn from_log(site: &Arc<Site>, resume: &Resume) -> Option<TakenUp> {
             return None;
         }
     };
-    let entries = take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry));
+    let (entries, unrecorded) =
+        take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry));
     let last_tick = resume.last_tick().unwrap_or_default().max(line.last_tick());
-    Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries })
+    Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries, unrecorded })
 }
 
 /// Takes up what the store holds; an empty line where it holds nothing that makes a whole state.
 pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
     let next_seq = opened.last_seq + 1;
     let mut line = Line::new(Arc::clone(site));
-    let mut taken = 0;
+    let (mut taken, mut unrecorded) = (0, Vec::new());
     if let Some(recovery) = &opened.recovery {
         let snapshot = recovery.snapshot.as_ref().map(|(_, bytes)| bytes);
         match snapshot.map(|bytes| Line::from_snapshot(Arc::clone(site), bytes)) {
@@ -53,7 +56,7 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
                 .iter()
                 .map(|record| Entry { at: record.at, body: record.body.clone() })
                 .collect();
-            taken = take_again(&mut line, entries.iter());
+            (taken, unrecorded) = take_again(&mut line, entries.iter());
         } else {
             tracing::error!(
                 remedy = "count what is on the belt by hand: the sums begin anew",
@@ -61,10 +64,11 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
             );
         }
     }
-    TakenUp { line, next_seq, last_tick: opened.last_tick, entries: taken }
+    TakenUp { line, next_seq, last_tick: opened.last_tick, entries: taken, unrecorded }
 }
 
-fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> usize {
+/// How many entries were taken, and what is still to be recorded of what they led to.
+fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> (usize, Vec<Entry>) {
     let entries: Vec<Entry> = entries.cloned().collect();
     let differences = line.take_again(&entries);
     if differences.count > 0 {
@@ -76,5 +80,5 @@ fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> 
             "taking up the recorded entries again came to other facts"
         );
     }
-    entries.len()
+    (entries.len(), differences.unrecorded)
 }

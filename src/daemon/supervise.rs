@@ -9,13 +9,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{RunError, system};
-use crate::journal::{JournalHandle, JournalState, OpeningError};
+use crate::journal::{DEVICE, JournalHandle, JournalState, JournalStatus, OpeningError};
+use crate::line::record::{Alarm, Severity};
 use crate::panel::PanelError;
 use crate::watch::beat::Beats;
 use crate::watch::{Board, Ne107, systemd};
 
 /// Period of the look at the loops where systemd asks for nothing.
 pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// A commit over this many looks is slow: two to three seconds, when it should be milliseconds.
+const SLOW_LOOKS: u32 = 2;
 
 /// Findings of a reload that are logged; `sortd check` prints all.
 const FINDINGS_LOGGED: usize = 20;
@@ -31,6 +35,8 @@ pub struct Supervisor {
     plc: String,
     directory: PathBuf,
     cycles: u64,
+    /// Looks in a row at which records waited and none had become durable since the one before.
+    slow: u32,
     polls: u64,
 }
 
@@ -43,7 +49,7 @@ impl Supervisor {
         plc: String,
         directory: PathBuf,
     ) -> Supervisor {
-        Supervisor { beats, board, handle, plc, directory, cycles: 0, polls: 0 }
+        Supervisor { beats, board, handle, plc, directory, cycles: 0, slow: 0, polls: 0 }
     }
 
     /// Until SIGTERM or SIGINT, or until something the line cannot run without has ended.
@@ -98,6 +104,7 @@ impl Supervisor {
         if waits && status.cycles == self.cycles {
             silent.push("journal".to_owned());
         }
+        self.watch_disk(&status);
         self.cycles = status.cycles;
         // What is polled moves on: good polls, or faults while it is sought.
         if let Some(health) = self.board.snapshot().0.get(&self.plc) {
@@ -111,6 +118,29 @@ impl Supervisor {
             systemd::watchdog();
         } else {
             tracing::warn!(loops = ?silent, "a loop has not come round; the watchdog is not fed");
+        }
+    }
+}
+
+impl Supervisor {
+    /// A disk that takes seconds for a commit fails nothing, so nobody else says it. The line goes on: its records
+    /// wait in the queue, and nothing is acknowledged.
+    fn watch_disk(&mut self, status: &JournalStatus) {
+        let waits =
+            status.state == JournalState::Running && (self.handle.waiting() > 0 || status.pending > 0);
+        self.slow = if waits && status.cycles == self.cycles { self.slow + 1 } else { 0 };
+        if self.slow == SLOW_LOOKS {
+            self.board.fault(DEVICE, "slow", &format_args!("{} records wait", self.handle.waiting()));
+            self.board.raise(Alarm {
+                id: "journal-slow".to_owned(),
+                severity: Severity::Warning,
+                text: "The store's disk has taken no record for seconds: PLC events and orders are acknowledged \
+                       late, parcels are sorted as before."
+                    .to_owned(),
+                remedy: "Find out what keeps the disk busy, and check it.".to_owned(),
+            });
+        } else if self.slow == 0 {
+            self.board.clear("journal-slow");
         }
     }
 }

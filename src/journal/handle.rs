@@ -157,6 +157,11 @@ impl JournalHandle {
         QUEUE_CAPACITY.saturating_sub(self.queue.len())
     }
 
+    /// Records that wait for the journal thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Room on the disk. Without it, no more parcels are asked for.
     pub fn space(&self) -> Space {
         self.status.space()

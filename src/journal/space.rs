@@ -86,6 +86,8 @@ pub(super) struct Watch {
     looked_at: Option<Tick>,
     measured_at: Option<Tick>,
     space: Space,
+    /// This file system does not give room ahead of its use; said once.
+    no_ballast: bool,
 }
 
 impl Watch {
@@ -119,10 +121,11 @@ impl Writer {
         let ballast = directory.join("ballast");
         if space == Space::Out {
             release(&ballast);
-        } else if reserve > 0 && free >= reserve * 2 && !holds(&ballast, reserve) {
+        } else if reserve > 0 && free >= reserve * 2 && !self.watch.no_ballast && !holds(&ballast, reserve) {
             // Two reserves: making it must not be what brings the line to its stop.
             if let Err(error) = make(&ballast, reserve) {
                 release(&ballast);
+                self.watch.no_ballast = true;
                 self.settings.board.fault(DEVICE, "ballast", &error);
             }
         }

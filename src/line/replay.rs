@@ -23,6 +23,9 @@ pub struct Differences {
     pub compared: u64,
     /// The first: recorded and concluded.
     pub first: Option<(Option<Fact>, Option<Fact>)>,
+    /// Facts that follow from the last entries and were not recorded any more: a kill came between an input and
+    /// what it led to. They are no difference; whoever goes on records them first, or nobody is ever told.
+    pub unrecorded: Vec<Entry>,
 }
 
 /// Recorded facts of one moment that are held together at most: every pass in flight, and everything that
@@ -87,13 +90,25 @@ impl<N: Copy> Retake<N> {
 
     /// Compares what is still held, because nothing that belongs to it follows.
     pub fn settle(&mut self, watch: &mut dyn Watch<N>) {
+        self.compare(watch, false);
+    }
+
+    /// Compares what is still held at the end of everything recorded. Facts that follow from the last input
+    /// and were not recorded any more are given back and are no difference: a kill came between the two.
+    pub fn finish(&mut self, watch: &mut dyn Watch<N>) -> Vec<Entry> {
+        self.compare(watch, true)
+    }
+
+    fn compare(&mut self, watch: &mut dyn Watch<N>, at_the_end: bool) -> Vec<Entry> {
         let Some((first, at)) = self.numbers.first().copied().zip(self.group.first().map(|first| first.at))
         else {
-            return;
+            return Vec::new();
         };
         let offset = self.group.iter().take_while(|entry| fact_of(entry).is_none()).count();
-        let concluded = self.line.conclude(&self.group);
-        let mut concluded = concluded.entries.iter().filter_map(fact_of);
+        let mut concluded = self.line.conclude(&self.group).entries;
+        concluded.retain(|entry| fact_of(entry).is_some());
+        let unrecorded = if at_the_end { cut_off(&self.group, &mut concluded) } else { Vec::new() };
+        let mut concluded = concluded.iter().filter_map(fact_of);
         let mut recorded = self.group.iter().filter_map(fact_of);
         for place in offset.. {
             let (recorded, concluded) = (recorded.next(), concluded.next());
@@ -110,6 +125,7 @@ impl<N: Copy> Retake<N> {
         watch.taken(&self.line, &self.group, &self.numbers);
         self.group.clear();
         self.numbers.clear();
+        unrecorded
     }
 
     /// Facts compared so far.
@@ -158,7 +174,7 @@ impl Line {
         for entry in entries {
             retake.take((), entry.clone(), &mut differs);
         }
-        retake.settle(&mut differs);
+        differences.unrecorded = retake.finish(&mut differs);
         differences.compared = retake.compared();
         *self = retake.into_line();
         differences
@@ -193,6 +209,16 @@ impl Line {
                 }
             }
         }
+    }
+}
+
+/// Takes away what was concluded beyond the recorded facts, if those are how it begins.
+fn cut_off(recorded: &[Entry], concluded: &mut Vec<Entry>) -> Vec<Entry> {
+    let recorded: Vec<&Fact> = recorded.iter().filter_map(fact_of).collect();
+    if concluded.iter().filter_map(fact_of).take(recorded.len()).eq(recorded.iter().copied()) {
+        concluded.split_off(recorded.len())
+    } else {
+        Vec::new()
     }
 }
 

@@ -612,6 +612,37 @@ fn a_replay_of_the_recorded_inputs_concludes_the_same_facts_and_the_snapshot_goe
     assert_eq!(again.snapshot().expect("encodes"), rig.line.snapshot().expect("encodes"));
 }
 
+/// Found by kills: the PLC's induction was recorded, the fact that follows from it was not, and no event ever told of
+/// the parcel.
+#[test]
+fn what_a_kill_cut_off_behind_an_input_is_concluded_again_and_given_out() {
+    let mut rig = Rig::new(true);
+    rig.order("o1", CODE, "A");
+    let snapshot = rig.line.snapshot().expect("the state encodes");
+    let from = rig.entries.len();
+    rig.read_parcel(1, &[CODE]);
+    rig.run(8000);
+    rig.discharge(1, 1, Discharge::Confirmed);
+    let mut given_out = 0;
+    for cut in from + 1..=rig.entries.len() {
+        let mut again = Line::from_snapshot(site(true), &snapshot).expect("the snapshot is taken up");
+        for entry in &rig.entries[..from] {
+            again.load_orders(entry.body.orders());
+        }
+        let differences = again.take_again(&rig.entries[from..cut]);
+        assert_eq!((differences.count, differences.first), (0, None), "cut at {cut}");
+        let at = rig.entries[cut - 1].at;
+        let behind = rig.entries[cut..].iter();
+        let expected: Vec<Entry> = behind
+            .take_while(|entry| entry.at == at && matches!(entry.body, Body::Fact(_)))
+            .cloned()
+            .collect();
+        assert_eq!(differences.unrecorded, expected, "cut at {cut}");
+        given_out += expected.len();
+    }
+    assert!(given_out > 3, "every step was one record: nothing could be cut");
+}
+
 #[test]
 fn commands_not_taken_are_given_again_under_the_same_sequence_and_unknown_ones_are_taken_over() {
     let mut rig = Rig::new(false);

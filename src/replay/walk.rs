@@ -197,7 +197,8 @@ impl Way<'_, '_> {
                 }
             }
         }
-        retake.settle(&mut Forward(self.witness));
+        // What the last input led to may not be recorded yet, or a kill came between.
+        retake.finish(&mut Forward(self.witness));
         if let Some(last) = last {
             (self.walked.last, self.walked.to) = (last.seq, utc(last.wall_us));
         }

@@ -27,6 +27,8 @@ pub struct Flow {
     pub gap_mm: u32,
     /// How late a read may be heard and still be tied to its parcel; the gap is longer than the belt's way in it.
     pub heard_within_ms: u32,
+    /// How long before its parcel an order is pushed.
+    pub order_lead_s: f64,
 }
 
 /// The line, running. `prepare` is called on its directory before the daemon starts there.
@@ -38,7 +40,7 @@ pub fn fast_line(flow: Flow, seed: u64, prepare: impl FnOnce(&Path)) -> Line {
         peak_share: 0.0,
         length_mm: (LENGTH_MM, LENGTH_MM),
         gap_margin_mm: flow.gap_mm - LEAST_GAP_MM,
-        order_lead_s: 2.0,
+        order_lead_s: flow.order_lead_s,
         tag_share: 0.0,
         scanner_read: 1.0,
         plc_scan_ms: 1,
@@ -97,6 +99,27 @@ fn fast_config(directory: &Path) {
 pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     let text = std::fs::read_to_string(path).expect("it can be read");
     std::fs::write(path, change(text)).expect("it can be written");
+}
+
+/// Puts the store of a configuration on another disk, with these limits of free space.
+pub fn store_in(config: &Path, disk: &Path, keep_free_mib: u32, reserve_mib: u32) {
+    edit(&config.join("sortd.toml"), |text| {
+        let mut table: String = text;
+        let store = disk.join("store");
+        for (key, value) in [
+            ("directory", format!("{:?}", store.display().to_string())),
+            ("keep-free-mib", keep_free_mib.to_string()),
+            ("reserve-mib", reserve_mib.to_string()),
+        ] {
+            let of_key = |line: &str| line.split('=').next().is_some_and(|name| name.trim() == key);
+            let lines = table
+                .lines()
+                .map(|line| if of_key(line) { format!("{key} = {value}") } else { line.to_owned() });
+            table = lines.collect::<Vec<String>>().join("\n") + "\n";
+        }
+        assert!(table.contains(&store.display().to_string()), "the configuration names its store");
+        table
+    });
 }
 
 /// Runs the line empty and holds the books of PLC, `sortd` and cloud against each other, pass by pass: none is

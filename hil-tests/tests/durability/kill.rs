@@ -15,7 +15,7 @@ use crate::{alone, random, rounds};
 const LIVES: usize = 10;
 
 /// Longest time between the first record told durable in a life and the kill.
-const LIFE_US: u64 = 1_200_000;
+const LIFE_US: u64 = 900_000;
 
 #[test]
 fn nothing_told_durable_is_lost_by_kill_9() {

@@ -3,9 +3,9 @@
 //!
 //! Each rig has a short form, which every run of the tests takes, and the whole one with `SORTD_LONG=1`: 100
 //! losses of power, 100 kills of the writer, 1,000 damages, 100 kills of a line. `SORTD_TEST_SEED` begins the
-//! random numbers elsewhere. What a machine cannot give (root, loop devices) skips the test with a line that says
-//! what was missing; a container has no loop devices whoever asks for them, so this holds under
-//! `SORTD_TEST_ALL=1` too, unless the machine says of itself that it has them: root, `losetup` and a free device.
+//! random numbers elsewhere. What a machine cannot give skips the test with a line that says what was missing; with
+//! `SORTD_TEST_ALL=1` it fails where root or a program is missing, and is still skipped where loop devices are: a
+//! container has none, whoever asks.
 //!
 //! - *cut*: the moment after which nothing reaches the disk any more.
 //! - *told*: what the writer's listener was told is durable; whoever is told may acknowledge.
@@ -13,11 +13,13 @@
 mod damage;
 mod disk;
 mod fast;
+mod full;
 mod gateway;
 mod kill;
 mod power;
 mod records;
 mod restart;
+mod slow;
 #[path = "../line/stand.rs"]
 #[allow(dead_code, reason = "the stand serves the stories of a line, too")]
 mod stand;

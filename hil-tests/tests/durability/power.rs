@@ -15,7 +15,7 @@ use crate::{alone, random, rounds};
 const LIVES: usize = 5;
 
 /// Longest time between the first record told durable in a life and the cut.
-const LIFE_MS: u64 = 1_200;
+const LIFE_MS: u64 = 900;
 
 #[test]
 fn nothing_told_durable_is_lost_with_the_power() {

@@ -102,7 +102,7 @@ fn body(seq: u64) -> Body {
             destination: Some("TH-BKK".to_owned()),
             orders: vec![order(track)],
             // Once in a while hundreds of chutes are looked at: a record of some kilobytes.
-            candidates: candidates(if track % 50 == 0 { 400 } else { 3 }),
+            candidates: candidates(if track.is_multiple_of(50) { 400 } else { 3 }),
             alternate: Some(ChuteNo(9)),
             plan: "0123456789abcdef".to_owned(),
             command: u16::try_from(track % 65_535).unwrap_or(1),

@@ -19,7 +19,7 @@ use crate::{alone, random, rounds};
 const RECORDS: u64 = 100_000;
 
 /// One parcel is always about to be decided, so that the first divert shows the start and not the flow.
-const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50 };
+const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50, order_lead_s: 2.0 };
 
 /// Longest time between a parcel's induction and the kill: some are scanned then, some commanded, some confirmed.
 const LATER_US: u64 = 1_500_000;

@@ -113,11 +113,7 @@ pub fn assert_whole(directory: &Path, resume: Option<&Resume>, told: u64, what: 
     wait_durable(&handle, opened.last_seq + 1);
     let last = opened.last_seq + 1;
     let records = all_records(&handle);
-    assert_eq!(
-        records.iter().map(|record| record.seq).ne(1..=last),
-        false,
-        "{what}: record numbers have a gap"
-    );
+    assert!(records.iter().map(|record| record.seq).eq(1..=last), "{what}: record numbers have a gap");
     assert_eq!(wrong_records(&records), Vec::<String>::new(), "{what}");
     let milestones = all_milestones(&handle);
     assert_eq!(milestones.len() as u64, records::milestones(last), "{what}: milestones");

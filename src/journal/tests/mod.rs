@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod flow;
 mod frozen;
+mod retention;
 mod stall;
 mod verify;
 
