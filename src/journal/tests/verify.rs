@@ -219,14 +219,51 @@ fn a_store_that_was_cut_off_is_truncated() {
         matches!(found.verdict, Verdict::Truncated { last: FIRST_DAY, expected: LAST, .. }),
         "{found:#?}"
     );
-    // An older copy of the store in the place of the newer one: its own checkpoint agrees, upstream's anchors
-    // do not.
-    let older = tempfile::tempdir().unwrap();
-    write(older.path(), 1, 30);
-    std::fs::remove_dir_all(older.path().join("anchors")).unwrap();
-    copy(&whole.path().join("anchors"), &older.path().join("anchors"));
-    let found = examine(&Archive::open(older.path()).unwrap(), Vec::new()).unwrap();
-    assert!(!found.is_clean(), "{found:#?}");
+}
+
+#[test]
+fn another_store_in_the_place_of_this_one_does_not_pass() {
+    // An older copy: everything in it agrees, but for the anchors that were kept elsewhere.
+    let (newer, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(newer.path(), 1, 30);
+    copy(newer.path(), older.path());
+    write(newer.path(), 31, LAST);
+    copy(&newer.path().join("anchors"), &older.path().join("anchors"));
+    let found = report(older.path());
+    assert!(matches!(found.verdict, Verdict::Truncated { last: 30, expected: LAST, .. }), "{found:#?}");
+    // One that began again from the first record, as of another epoch.
+    let mut again = examine_with(newer.path(), 1);
+    assert!(matches!(again.verdict, Verdict::AlteredAt { seq: 30, .. }), "{again:#?}");
+    again = examine_with(newer.path(), 0);
+    assert!(again.is_clean(), "{again:#?}");
+}
+
+/// Examines a store as if its days were of an epoch so much later.
+fn examine_with(directory: &Path, later: u64) -> Report {
+    struct Later(Archive, u64);
+    impl Source for Later {
+        fn days(&self) -> Result<Vec<DaySpan>, SourceError> {
+            let mut days = self.0.days()?;
+            days.iter_mut().for_each(|day| day.epoch += self.1);
+            Ok(days)
+        }
+        fn damaged_days(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+        fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, SourceError> {
+            self.0.frames(from, max)
+        }
+        fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError> {
+            self.0.anchors()
+        }
+        fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
+            Ok(Vec::new())
+        }
+        fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError> {
+            self.0.others()
+        }
+    }
+    examine(&Later(Archive::open(directory).unwrap(), later), Vec::new()).unwrap()
 }
 
 #[test]

@@ -442,7 +442,7 @@ impl Examiner {
         self.end_day(true);
         let (epoch, last, last_event) = end.map_or((0, 0, 0), |at| (at.epoch, at.seq, at.event_seq));
         self.report.last_seq = end.map(|at| at.seq);
-        self.look_for_lost_epochs();
+        self.look_for_lost_epochs(epoch);
         let signed = self.signed_beyond(epoch, last);
         let all = witnesses.iter().cloned().chain(sealed).chain(signed.clone());
         let lost = end.is_some_and(|at| at.lost);
@@ -488,7 +488,17 @@ impl Examiner {
     }
 
     /// Records that were signed and stand nowhere, though later epochs do.
-    fn look_for_lost_epochs(&mut self) {
+    fn look_for_lost_epochs(&mut self, current: u64) {
+        // Days are deleted from the front only: what was signed behind the first kept record must be there,
+        // and not an epoch that began again with its numbers.
+        let first = self.report.first_seq.unwrap_or(u64::MAX);
+        let kept = |epoch: u64| epoch >= current || self.ends.iter().any(|(known, ..)| *known == epoch);
+        let gone = self.places.keys().filter(|(epoch, seq)| *seq >= first && !kept(*epoch));
+        if let Some((epoch, seq)) = gone.min_by_key(|(_, seq)| *seq).copied() {
+            let what =
+                format!("record {seq} of epoch {epoch} was signed, and nothing of that epoch is there");
+            self.fault(Bad { seq, day: None, wall_us: None }, Kind::Altered(what));
+        }
         for (epoch, last, _) in std::mem::take(&mut self.ends) {
             let beyond = self.places.range((epoch, last + 1)..=(epoch, u64::MAX)).next_back();
             if let Some(((_, seq), _)) = beyond {
