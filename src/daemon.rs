@@ -16,12 +16,13 @@
 //! over its last entries and a snapshot; the journal makes them durable; the uplink says *offline*.
 
 mod acknowledge;
+mod anchored;
 mod line_thread;
 mod log;
 mod recovery;
 mod shown;
 mod supervise;
-mod upstream;
+pub mod upstream;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::acknowledge::Acknowledge;
+use self::anchored::Anchored;
 use self::line_thread::{Control, Ends, LineThread, ORDERS_A_TURN};
 use self::recovery::TakenUp;
 use self::shown::Shown;
@@ -326,6 +328,7 @@ impl Running {
             brief,
             stopped.clone(),
         );
+        let publisher = publisher.with_anchors(Arc::new(Anchored(self.handle.anchors())));
         tasks.spawn(publisher.run());
         let events = events.clone();
         let offer = Box::new(move |batch| match events.try_send(Event::Orders(batch)) {

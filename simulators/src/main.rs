@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use simulators::bench::{self, BenchOptions};
 use simulators::day::{self, DayOptions};
 use simulators::demo::{self, DemoError, DemoOptions, DemoResult};
 use simulators::devices::{self, DevicesOptions};
+use simulators::watcher::{self, CloudOptions};
 
 /// Simulators of a sorting line.
 #[derive(Debug, Parser)]
@@ -22,15 +24,21 @@ enum Command {
     Demo(DemoOptions),
     /// Hours of the line in seconds: virtual time, in-process, same seed, same output.
     Day(DayOptions),
+    /// The upstream that checks every event, for a line that runs already.
+    Cloud(CloudOptions),
     /// The hardware of a line only, behind real protocols, for a `sortd` started by hand.
     Devices(DevicesOptions),
+    /// Measures a thing and its floor in the same run.
+    Bench(BenchOptions),
 }
 
 fn main() -> ExitCode {
     match Sim::parse().command {
         Command::Demo(options) => run_demo(options),
         Command::Day(options) => run_day(&options),
+        Command::Cloud(options) => run_cloud(options),
         Command::Devices(options) => run_devices(&options),
+        Command::Bench(options) => run_bench(options),
     }
 }
 
@@ -91,6 +99,34 @@ fn with_runtime<T>(work: impl Future<Output = T>) -> Option<T> {
             eprintln!("no runtime: {error}");
             None
         }
+    }
+}
+
+fn run_cloud(options: CloudOptions) -> ExitCode {
+    match with_runtime(watcher::run(options)) {
+        Some(Ok(report)) => {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&report).expect("text keys and plain values make JSON")
+            );
+            if watcher::is_sound(&report) { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        None => ExitCode::from(3),
+    }
+}
+
+fn run_bench(options: BenchOptions) -> ExitCode {
+    match with_runtime(bench::run(options)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => ExitCode::from(3),
     }
 }
 

@@ -90,9 +90,21 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with this configuration; its log goes to `log`, behind what stands there.
     pub fn start(program: &Path, config: &Path, socket: &Path, log: &Path) -> Result<Daemon, ProcessError> {
+        Daemon::start_notifying(program, config, socket, log, None)
+    }
+
+    /// The same; what it would tell systemd goes to the datagram socket `notify`.
+    pub fn start_notifying(
+        program: &Path,
+        config: &Path,
+        socket: &Path,
+        log: &Path,
+        notify: Option<&Path>,
+    ) -> Result<Daemon, ProcessError> {
         let failed = |source| ProcessError::Start { path: program.to_owned(), source };
         let log = std::fs::File::options().create(true).append(true).open(log).map_err(failed)?;
         let child = Command::new(program)
+            .envs(notify.map(|notify| ("NOTIFY_SOCKET", notify)))
             .arg("--config")
             .arg(config)
             .arg("run")
@@ -104,6 +116,11 @@ impl Daemon {
             .spawn()
             .map_err(failed)?;
         Ok(Daemon { child, client: Client::new(socket) })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its status. Blocks; not from within an asynchronous task.

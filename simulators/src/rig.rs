@@ -124,6 +124,13 @@ impl Rig {
         let (socket, log) = (directory.join("sortd.sock"), directory.join("sortd.log"));
         Ok(Daemon::start(&self.program, directory, &socket, &log)?)
     }
+
+    /// Starts the daemon; what it would tell systemd goes to the datagram socket `notify`.
+    pub fn daemon_notifying(&self, notify: &Path) -> Result<Daemon, RigError> {
+        let directory = self.directory.path();
+        let (socket, log) = (directory.join("sortd.sock"), directory.join("sortd.log"));
+        Ok(Daemon::start_notifying(&self.program, directory, &socket, &log, Some(notify))?)
+    }
 }
 
 /// Builds the daemon as this program was built.

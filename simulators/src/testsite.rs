@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sortd::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use sortd::site::{
     Belt, BrokerAddress, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
-    ScannerDevice, Site, SortPlan, StoreSettings, UplinkSettings,
+    ScannerDevice, Site, SortPlan, SpaceSettings, StoreSettings, UplinkSettings,
 };
 use sortd::wire::plc::RegisterMap;
 use sortd::wire::scanner::Framing;
@@ -127,14 +127,17 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             client_id: "testsite-line1".to_owned(),
             login: None,
             window: 100,
+            backlog_per_s: 5_000,
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 5_000,
+            echo_check: true,
         },
         store: StoreSettings {
             directory: directory.join("store"),
             cache_mib: 8,
             keep_days: 180,
+            space: SpaceSettings::default(),
             signing_key: None,
         },
         panel: PanelSettings { socket: directory.join("sortd.sock"), http: None },

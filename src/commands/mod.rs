@@ -13,6 +13,7 @@ pub mod line;
 pub mod parcel;
 pub mod schema;
 pub mod status;
+pub mod verify;
 pub mod verify_bundle;
 
 use std::ffi::OsString;
@@ -83,14 +84,10 @@ enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Whether a claim bundle proves what it says.
+    /// Whether the record is what was written: intact, altered, truncated, unchained tail, anchor mismatch.
     Verify {
-        /// Bundle, as `sortd evidence` wrote it.
-        #[arg(long, value_name = "FILE.zip")]
-        bundle: PathBuf,
-        /// The line's public key: PEM, base64 or hexadecimal, from elsewhere than from the bundle.
-        #[arg(long, value_name = "FILE")]
-        key: Option<PathBuf>,
+        #[command(flatten)]
+        options: verify::Options,
         #[command(flatten)]
         format: Format,
     },
@@ -192,8 +189,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Evidence { code, out, store, format } => {
             evidence::command(&config, &code, &out, store.as_deref(), format)
         }
-        Command::Verify { bundle, key, format } => verify_bundle::command(&bundle, key.as_deref(), format),
         Command::Schema { name } => schema::command(name.as_deref()),
+        Command::Verify { options, format } => verify::command(&client(&config), &options, format),
         Command::Line { action, operator, format } => ask(&config, &operator, action.asked(), format),
         Command::Chute { number, action, operator, format } => {
             ask(&config, &operator, action.asked(number), format)
@@ -360,6 +357,8 @@ mod tests {
             "sortd verify --bundle x.zip --key key.pem --json",
             "sortd schema evidence",
             "sortd identify A B C --json",
+            "sortd verify",
+            "sortd verify --store /tmp/copy --key a.pub --key b.pub --json",
             "sortd line start --by li",
             "sortd line stop",
             "sortd line purge",

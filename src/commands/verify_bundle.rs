@@ -10,18 +10,8 @@ use crate::evidence::verify::{Verdict, verify};
 use crate::journal::signing::PublicKey;
 use crate::panel::words;
 
-/// Largest file that is taken for a public key.
-const KEY_MOST: u64 = 4_096;
-
-/// Verifies the bundle and says what comes out.
-pub fn command(bundle: &Path, key: Option<&Path>, format: Format) -> Exit {
-    let trusted = match key.map(read_key).transpose() {
-        Ok(trusted) => trusted,
-        Err(what) => {
-            complain(&format!("sortd: {what}\n"));
-            return Exit::Failed;
-        }
-    };
+/// Verifies the bundle and says what comes out; without trusted keys, any that its anchors name is believed.
+pub fn command(bundle: &Path, trusted: &[PublicKey], format: Format) -> Exit {
     // One byte more than is taken tells that it is too large.
     let bytes = match read(bundle, BUNDLE_MOST + 1) {
         Ok(bytes) => bytes,
@@ -30,7 +20,7 @@ pub fn command(bundle: &Path, key: Option<&Path>, format: Format) -> Exit {
             return Exit::Failed;
         }
     };
-    let verdict = verify(&bytes, trusted.as_ref());
+    let verdict = verify(&bytes, trusted);
     let printed = if format.json { print_json(&verdict) } else { print(&text(bundle, &verdict)) };
     match printed {
         Exit::Done if !verdict.is_proven() => Exit::Finding,
@@ -42,11 +32,6 @@ fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn read_key(path: &Path) -> Result<PublicKey, String> {
-    let bytes = read(path, KEY_MOST).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    PublicKey::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn text(bundle: &Path, verdict: &Verdict) -> String {

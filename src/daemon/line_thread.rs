@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::{mpsc, watch};
 
-use crate::journal::{AppendError, JournalHandle, Numbered};
+use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
 use crate::line::event::{Command, Event, Order};
 use crate::line::status::LineStatus;
@@ -39,6 +39,9 @@ pub const ORDERS_A_TURN: usize = 500;
 
 /// Why the shell holds induction while the journal is behind.
 const JOURNAL_BEHIND: &str = "journal-behind";
+
+/// Why the shell holds induction while the store's disk is full.
+const STORE_FULL: &str = "store-full";
 
 /// Why the shell holds induction while it leaves.
 const LEAVING: &str = "leaving";
@@ -83,6 +86,7 @@ pub struct LineThread {
     unsent_commands: VecDeque<Command>,
     unsent_entries: VecDeque<Numbered>,
     behind: bool,
+    full: bool,
     next_status: Tick,
     next_snapshot: Tick,
     snapshot_seq: u64,
@@ -99,6 +103,7 @@ impl LineThread {
             unsent_commands: VecDeque::new(),
             unsent_entries: VecDeque::new(),
             behind: false,
+            full: false,
             next_status: Tick(0),
             next_snapshot: clock.now().plus_ms(SNAPSHOT_MS),
             snapshot_seq: 0,
@@ -197,6 +202,11 @@ impl LineThread {
         if behind != self.behind {
             self.behind = behind;
             self.hold(behind, JOURNAL_BEHIND);
+        }
+        let full = self.ends.journal.space() == Space::Out;
+        if full != self.full {
+            self.full = full;
+            self.hold(full, STORE_FULL);
         }
     }
 

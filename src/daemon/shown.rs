@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::evidence::source::Store;
 use crate::evidence::{EvidenceError, Setting};
+use crate::journal::verify::Live;
 use crate::journal::{JournalHandle, JournalState, JournalStatus, ReadError, Reader};
 use crate::line::ChuteNo;
 use crate::line::event::{Ask, Asked, Event};
@@ -74,6 +75,7 @@ impl Shown {
                 let status = Arc::clone(&line.borrow());
                 hand_on(&site, &status, &events, ask)
             }),
+            records: Some(Live::new(&self.handle)),
             about: About {
                 site: self.site.name.clone(),
                 line: self.site.line_name.clone(),
@@ -109,6 +111,13 @@ fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {
         "orders": status.orders,
         "orders_refused": status.orders_refused,
         "days_deleted": status.days_deleted,
+        "anchor": status.anchor.as_ref().map(|anchor| serde_json::json!({
+            "number": anchor.number,
+            "seq": anchor.seq,
+            "time": jiff::Timestamp::from_microsecond(anchor.wall_us).map(|time| time.to_string()).ok(),
+            "key_id": anchor.key_id,
+        })),
+        "anchors_failed": status.anchors_failed,
         "quarantined": status.quarantined.len(),
     })
 }
@@ -120,6 +129,8 @@ fn uplink_view(up: &UplinkStatus, down: &DownstreamStatus) -> serde_json::Value 
         "epoch": up.epoch,
         "cursor": up.cursor,
         "newest": up.newest,
+        "live": up.live,
+        "draining_per_s": up.draining_per_s,
         "backlog": up.backlog,
         "in_flight": up.in_flight,
         "published": up.published,

@@ -1,161 +1,113 @@
-//! The journal as the uplink sees it.
+//! The journal as the uplink sees it. Public for the benches, which drive the real one.
 //!
 //! A quarantined store begins a new epoch, but the days before it may hold milestones that upstream has
-//! not acknowledged. They are published first, under their own epoch; only when the last of them is
-//! acknowledged does the uplink go on with the next epoch. Nothing is passed over.
+//! not acknowledged: the uplink asks for each epoch by its number and drains the older ones first.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::journal::{CursorStore, JournalHandle, Reader, Record, SlipError};
+use crate::journal::{self, CursorStore, Cursors, JournalHandle, LiveRange, Reader, Record, SlipError};
 use crate::line::event::Started;
 use crate::uplink::milestones::{Cursor, Milestones, MilestonesError};
-use crate::watch::clock::Clock;
+use crate::uplink::ranges::{Live, Ranges};
 
-/// Reads milestones of the journal and keeps the uplink's cursor beside it.
+/// Runs kept in memory: the one in force, and those that an old backlog and a reader behind it are in.
+const RUNS: usize = 4;
+
+/// Reads milestones of the journal and keeps the uplink's cursors beside it.
 #[derive(Debug)]
 pub struct Upstream {
     reader: Reader,
     handle: JournalHandle,
-    /// Epoch that is being published; 0 until the store is open.
-    publishing: AtomicU64,
-    /// Newest durable milestone of that epoch.
-    newest: watch::Sender<u64>,
-    /// Newest durable milestone of the open epoch.
-    open_newest: watch::Receiver<u64>,
-    /// Held while the two above change together.
-    switching: Mutex<()>,
-    cursor: Mutex<CursorStore>,
-    run: Mutex<Option<Arc<Started>>>,
-    clock: Clock,
+    /// Moves when more is durable.
+    durable: watch::Receiver<u64>,
+    cursors: Mutex<CursorStore>,
+    runs: Mutex<Vec<KnownRun>>,
+}
+
+/// A run and records that are known to belong to it: a run is unbroken, so all between two of them do.
+#[derive(Debug)]
+struct KnownRun {
+    first: u64,
+    last: u64,
+    started: Arc<Started>,
 }
 
 impl Upstream {
-    /// Over the journal in `directory`; `durable` is the newest milestone of the open epoch.
+    /// Over the journal in `directory`; `durable` moves when more is durable.
     pub fn new(
         handle: &JournalHandle,
         directory: &Path,
-        mut durable: watch::Receiver<u64>,
+        durable: watch::Receiver<u64>,
     ) -> Result<Arc<Upstream>, SlipError> {
-        let upstream = Arc::new(Upstream {
+        Ok(Arc::new(Upstream {
             reader: handle.reader(),
             handle: handle.clone(),
-            publishing: AtomicU64::new(0),
-            newest: watch::channel(0).0,
-            open_newest: durable.clone(),
-            switching: Mutex::new(()),
-            cursor: Mutex::new(CursorStore::open(directory)?),
-            run: Mutex::new(None),
-            clock: Clock::default(),
-        });
-        let follower = Arc::downgrade(&upstream);
-        tokio::spawn(async move {
-            while durable.changed().await.is_ok() {
-                durable.mark_unchanged();
-                let Some(upstream) = follower.upgrade() else { return };
-                let open = upstream.handle.status().epoch;
-                let _switching = upstream.switching.lock().unwrap_or_else(PoisonError::into_inner);
-                if upstream.publishing.load(Ordering::Acquire) == open {
-                    upstream.newest.send_replace(*upstream.open_newest.borrow());
-                }
-            }
-        });
-        Ok(upstream)
+            durable,
+            cursors: Mutex::new(CursorStore::open(directory)?),
+            runs: Mutex::default(),
+        }))
     }
 
-    /// Goes on with the first epoch, from that of `at` on, that has something `at` does not cover; with the
-    /// open one where there is none.
-    fn choose(&self, at: Cursor, open: u64) {
-        let epochs = self.reader.epochs().unwrap_or_default();
-        let (epoch, newest) = next_epoch(&epochs, at, open);
-        let _switching = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = if epoch == open { newest.max(*self.open_newest.borrow()) } else { newest };
-        self.newest.send_replace(newest);
-        self.publishing.store(epoch, Ordering::Release);
+    fn cursors(&self) -> MutexGuard<'_, CursorStore> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn next_epoch(epochs: &BTreeMap<u64, u64>, at: Cursor, open: u64) -> (u64, u64) {
-    let unfinished = epochs
-        .range(at.epoch.max(1)..open)
-        .find(|(epoch, last)| **last > if **epoch == at.epoch { at.seq } else { 0 });
-    let newest = epochs.get(&open).copied().unwrap_or(0);
-    unfinished.map_or((open, newest), |(epoch, last)| (*epoch, *last))
 }
 
 impl Milestones for Upstream {
-    fn epoch(&self) -> Option<u64> {
+    fn head(&self) -> Option<Cursor> {
+        // Both numbers of one moment: an event's sequence means nothing under another epoch.
         let status = self.handle.status();
-        if status.epoch == 0 {
-            return None;
-        }
-        if self.publishing.load(Ordering::Acquire) == 0 {
-            let stored = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).cursor();
-            // Without a cursor nothing was ever published, and every epoch that is kept is unfinished.
-            self.choose(Cursor { epoch: stored.epoch, seq: stored.acked }, status.epoch);
-        }
-        Some(self.publishing.load(Ordering::Acquire))
+        (status.epoch != 0).then_some(Cursor { epoch: status.epoch, seq: status.last_event })
     }
 
     fn durable(&self) -> watch::Receiver<u64> {
-        self.newest.subscribe()
+        self.durable.clone()
     }
 
-    fn after(&self, event_seq: u64, max: usize) -> Result<Vec<Record>, MilestonesError> {
-        let epoch = self.publishing.load(Ordering::Acquire);
-        let read = self.reader.milestones_after(crate::journal::Cursor { epoch, acked: event_seq }, max);
-        let milestones =
-            read.map_err(|error| MilestonesError::Read { after: event_seq, why: error.to_string() })?;
-        // The next epoch's turn comes when this one's last milestone is acknowledged.
-        Ok(if milestones.epoch == epoch { milestones.records } else { Vec::new() })
+    fn epochs(&self) -> Result<BTreeMap<u64, u64>, MilestonesError> {
+        self.reader.epochs().map_err(|error| MilestonesError::Read { after: 0, why: error.to_string() })
+    }
+
+    fn after(&self, after: Cursor, max: usize) -> Result<Vec<Record>, MilestonesError> {
+        let cursor = journal::Cursor { epoch: after.epoch, acked: after.seq };
+        let read = self.reader.milestones_after(cursor, max);
+        let found =
+            read.map_err(|error| MilestonesError::Read { after: after.seq, why: error.to_string() })?;
+        Ok(if found.epoch == after.epoch { found.records } else { Vec::new() })
     }
 
     fn run_of(&self, record: u64) -> Option<Arc<Started>> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = runs.iter().find(|run| (run.first..=run.last).contains(&record)) {
+            return Some(Arc::clone(&run.started));
+        }
         let started = self.reader.started_before(record).ok().flatten()?;
-        let mut known = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|run| **run != started) {
-            *known = Some(Arc::new(started));
+        if let Some(run) = runs.iter_mut().find(|run| *run.started == started) {
+            (run.first, run.last) = (run.first.min(record), run.last.max(record));
+            return Some(Arc::clone(&run.started));
         }
-        known.clone()
+        let started = Arc::new(started);
+        runs.insert(0, KnownRun { first: record, last: record, started: Arc::clone(&started) });
+        runs.truncate(RUNS);
+        Some(started)
     }
 
-    fn load_cursor(&self) -> Result<Option<Cursor>, MilestonesError> {
-        let stored = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).cursor();
-        Ok((stored.epoch != 0).then_some(Cursor { epoch: stored.epoch, seq: stored.acked }))
+    fn load(&self) -> Result<Option<Ranges>, MilestonesError> {
+        let stored = self.cursors().cursors();
+        Ok((stored.prefix.epoch != 0).then_some(Ranges {
+            backlog: Cursor { epoch: stored.prefix.epoch, seq: stored.prefix.acked },
+            live: stored.live.map(|LiveRange { epoch, from, acked }| Live { epoch, from, acked }),
+        }))
     }
 
-    fn store_cursor(&self, cursor: Cursor) -> Result<(), MilestonesError> {
-        {
-            let mut store = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-            let to = crate::journal::Cursor { epoch: cursor.epoch, acked: cursor.seq };
-            let stored = store.advance(to, self.clock.now()).and_then(|()| store.store());
-            stored.map_err(|error| MilestonesError::Cursor { what: "stored", why: error.to_string() })?;
-        }
-        let open = self.handle.status().epoch;
-        if cursor.epoch != open && cursor.epoch == self.publishing.load(Ordering::Acquire) {
-            self.choose(cursor, open);
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_earlier_epoch_is_finished_before_the_next_one_begins() {
-        let epochs = BTreeMap::from([(10, 500), (20, 30), (30, 7)]);
-        let at = |epoch, seq| next_epoch(&epochs, Cursor { epoch, seq }, 30);
-        assert_eq!(at(10, 499), (10, 500));
-        assert_eq!(at(10, 500), (20, 30));
-        assert_eq!(at(20, 30), (30, 7));
-        assert_eq!(at(0, 0), (10, 500));
-        assert_eq!(at(30, 2), (30, 7));
-        assert_eq!(next_epoch(&BTreeMap::new(), Cursor::default(), 30), (30, 0));
+    fn store(&self, ranges: Ranges) -> Result<(), MilestonesError> {
+        let prefix = journal::Cursor { epoch: ranges.backlog.epoch, acked: ranges.backlog.seq };
+        let live = ranges.live.map(|Live { epoch, from, acked }| LiveRange { epoch, from, acked });
+        let put = self.cursors().put(Cursors { prefix, live });
+        put.map_err(|error| MilestonesError::Cursor { what: "stored", why: error.to_string() })
     }
 }

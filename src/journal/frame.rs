@@ -1,6 +1,8 @@
 //! A record as it stands in the store, byte for byte, for whoever proves something with it, and the days
 //! such records are kept in.
 
+use serde::{Deserialize, Serialize};
+
 use super::Record;
 use super::chain::{Digest, Link};
 use super::day::{Links, Span};
@@ -51,7 +53,7 @@ impl Frame {
 }
 
 /// A day that is kept: what numbers it holds and where the chain stands in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaySpan {
     /// Name of its directory: the UTC day, with a suffix where a day was begun more than once.
     pub name: String,

@@ -143,8 +143,7 @@ mod tests {
     use super::*;
 
     fn settings(directory: &Path) -> JournalSettings {
-        let directory = directory.to_owned();
-        JournalSettings { directory, cache_mib: 8, keep_days: 180, board: Board::default(), anchors: None }
+        JournalSettings::in_directory(directory, Board::default())
     }
 
     fn span(first_seq: u64, last_seq: u64) -> Span {

@@ -15,6 +15,7 @@ use super::opening::Opening;
 use super::reader::Reader;
 use super::shelf::Shelf;
 use super::slip::SlipError;
+use super::space::Space;
 use super::status::{JournalState, JournalStatus, StatusCell};
 use super::writer::{Item, Writer};
 use super::{DurableListener, JournalSettings, Numbered, QUEUE_CAPACITY};
@@ -154,6 +155,21 @@ impl JournalHandle {
     /// Records the queue still takes. When it runs low the line stops taking events from the PLC.
     pub fn room(&self) -> usize {
         QUEUE_CAPACITY.saturating_sub(self.queue.len())
+    }
+
+    /// Room on the disk. Without it, no more parcels are asked for.
+    pub fn space(&self) -> Space {
+        self.status.space()
+    }
+
+    /// Whether something may be stored that no promise hangs on: a copy of a photo, a bundle. Where it may not, that
+    /// is counted as left out.
+    pub fn may_store_extra(&self) -> bool {
+        let may = self.space() == Space::Plenty;
+        if !may {
+            self.status.change(|status| status.extras_left_out += 1);
+        }
+        may
     }
 
     /// Durable up to this record; 0 while the store opens.

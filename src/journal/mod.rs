@@ -41,9 +41,13 @@
 //!
 //! ```text
 //! lock                    held by the one daemon that writes here
-//! checkpoint cursor boots small files, written whole or not at all
+//! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! gone                    which records are known not to be in the store any more
+//! deleted                 what retention deleted, a line of JSON each
+//! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
+//! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
+//! signing-key.pem, .pub   the key that signs them, where the store has its own, and its public half
 //! orders/                 the register of active orders, a sled Db
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
@@ -77,6 +81,7 @@ mod settle;
 mod shelf;
 pub mod signing;
 mod slip;
+mod space;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -94,7 +99,7 @@ pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,
 };
-pub use cursor::{Cursor, CursorStore};
+pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
@@ -105,11 +110,12 @@ pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};
 pub use slip::SlipError;
+pub use space::Space;
 pub use status::{JournalState, JournalStatus};
 
 use crate::line::Tick;
 use crate::line::record::{Body, Entry};
-use crate::site::{Site, StoreSettings};
+use crate::site::{Site, SpaceSettings, StoreSettings};
 use crate::watch::Board;
 
 /// Records that may wait for the journal thread: a 5 s stall of the disk at 200 parcels/s and eight records
@@ -157,6 +163,10 @@ pub struct JournalSettings {
     pub cache_mib: u32,
     /// Days kept.
     pub keep_days: u16,
+    /// Records of one durable cycle at most, [`BATCH_LIMIT`] unless it is measured.
+    pub batch_limit: usize,
+    /// How much room the store takes and leaves.
+    pub space: SpaceSettings,
     /// Where faults and alarms are reported.
     pub board: Board,
     /// Who signs anchors; `None`: none are made.
@@ -181,6 +191,21 @@ impl JournalSettings {
             directory: store.directory.clone(),
             cache_mib: store.cache_mib,
             keep_days: store.keep_days,
+            batch_limit: BATCH_LIMIT,
+            space: store.space,
+            board,
+            anchors: None,
+        }
+    }
+
+    /// A store in `directory` by itself, kept for half a year.
+    pub fn in_directory(directory: &Path, board: Board) -> JournalSettings {
+        JournalSettings {
+            directory: directory.to_owned(),
+            cache_mib: 16,
+            keep_days: 180,
+            batch_limit: BATCH_LIMIT,
+            space: SpaceSettings::default(),
             board,
             anchors: None,
         }

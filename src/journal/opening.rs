@@ -143,7 +143,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     let days = directory.join("days");
     std::fs::create_dir_all(&days).map_err(|error| disk("days", &error))?;
     let checkpoint = tolerate(settings, Checkpoint::read(directory))?;
-    let cursor = tolerate(settings, cursor::read(directory))?;
+    let cursor = tolerate(settings, cursor::read_newest(directory))?;
 
     let mut quarantined = Vec::new();
     let (mut sealed, unsealed) = list(settings, &days)?;

@@ -246,8 +246,8 @@ impl Writer {
     pub(super) fn begin_after_gap(&mut self, expected: u64, came: u64) -> Result<(), DayError> {
         let what = format!("record {expected} expected, {came} came");
         self.settings.board.fault(DEVICE, "number-skipped", &what);
-        self.attest();
         gone::enter(&self.settings.directory, &self.settings.board, (expected, came - 1));
+        self.attest();
         if let Some(day) = self.shelf.current() {
             day.seal()?;
         }

@@ -1,11 +1,13 @@
 //! What the journal shows of itself.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::notary::AnchorStatus;
 use super::quarantine::Quarantined;
+use super::space::Space;
 
 /// State of the journal thread.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +51,20 @@ pub struct JournalStatus {
     pub orders: u64,
     /// Orders that did not fit the register.
     pub orders_refused: u64,
-    /// Days deleted because of their age.
+    /// Days deleted because of their age or the store's size.
     pub days_deleted: u64,
+    /// Milestones in them that upstream had not acknowledged: the hard limit forced it.
+    pub unacknowledged_deleted: u64,
+    /// Quarantined days and registers deleted because of their size.
+    pub quarantine_deleted: u64,
+    /// Room on the disk.
+    pub space: Space,
+    /// Free space on the store's disk, MiB.
+    pub free_mib: u64,
+    /// What the store takes of it, MiB, measured twice a minute.
+    pub store_mib: u64,
+    /// Snapshots, copies and bundles that were not stored because room was low.
+    pub extras_left_out: u64,
     /// The last anchor, once there is one.
     pub anchor: Option<AnchorStatus>,
     /// Anchors that could not be made since this start.
@@ -61,14 +75,26 @@ pub struct JournalStatus {
 
 /// The status, shared between the journal thread, which writes it once a cycle, and whoever asks.
 #[derive(Debug, Default)]
-pub(super) struct StatusCell(Mutex<JournalStatus>);
+pub(super) struct StatusCell {
+    status: Mutex<JournalStatus>,
+    /// [`Space`], for the line's thread, which takes no lock.
+    space: AtomicU8,
+}
 
 impl StatusCell {
     pub fn change(&self, change: impl FnOnce(&mut JournalStatus)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn space(&self) -> Space {
+        Space::of(self.space.load(Ordering::Acquire))
+    }
+
+    pub fn set_space(&self, space: Space) {
+        self.space.store(space.code(), Ordering::Release);
     }
 
     pub fn get(&self) -> JournalStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -23,16 +23,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::chain::{Link, Tip};
-use super::cursor;
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
 use super::record;
-use super::retention::{self, day_name, day_number};
+use super::retention::{day_name, day_number};
 use super::shelf::Shelf;
 use super::slip::SlipError;
+use super::space::{Space, Watch};
 use super::status::{JournalState, StatusCell};
 use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered, Record};
 use crate::line::Tick;
@@ -138,6 +138,8 @@ pub(super) struct Writer {
     /// A Db failed: both are opened anew before the next try.
     pub(super) reopen: bool,
     pub(super) closing_since: Option<Tick>,
+    /// Room on the disk.
+    pub(super) watch: Watch,
     /// Signs anchors of what is durable.
     pub(super) notary: Notary,
 }
@@ -180,6 +182,7 @@ impl Writer {
             backoff_ms: BACKOFF_FIRST_MS,
             reopen: false,
             closing_since: None,
+            watch: Watch::default(),
         }
     }
 
@@ -187,6 +190,7 @@ impl Writer {
         let mut ground = self.open_behind();
         loop {
             let more = self.take();
+            self.watch_space();
             if self.log_retry_at.is_none_or(|at| self.clock.now() >= at) {
                 self.log_retry_at = None;
                 if let Err(error) = self.write_log() {
@@ -368,7 +372,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the next batch out of `pending`: at most [`BATCH_LIMIT`] records of one day.
+    /// Takes the next batch out of `pending`: at most a batch of one day.
     fn load_flight(&mut self) -> Result<(), DayError> {
         let Some(store) = &self.store else { return Ok(()) };
         let expected = store.last_seq + 1;
@@ -398,7 +402,7 @@ impl Writer {
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
         let mut link = store.tip.before(store.epoch, seq);
-        while self.flight.records.len() < BATCH_LIMIT
+        while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
             && !leaves(number, next.wall_us)
@@ -499,6 +503,12 @@ impl Writer {
     /// Puts the core's last snapshot into the day, unless that was done.
     fn store_snapshot(&mut self) -> Result<(), DayError> {
         let (Some(store), Some(day)) = (&mut self.store, self.shelf.current()) else { return Ok(()) };
+        if self.watch.space() != Space::Plenty {
+            // The in-flight log has one of its own; this one is for replay.
+            store.snapshot_at = Some(self.clock.now());
+            self.status.change(|status| status.extras_left_out += 1);
+            return Ok(());
+        }
         if let Some((seq, bytes)) = self.snapshot.take_if(|(seq, _)| *seq <= store.last_seq) {
             if let Err(error) = day.put_snapshot(seq, &bytes) {
                 self.snapshot = Some((seq, bytes));
@@ -507,19 +517,6 @@ impl Writer {
             store.snapshot_at = Some(self.clock.now());
         }
         Ok(())
-    }
-
-    /// Deletes days that are old enough.
-    pub(super) fn retain(&self) {
-        let directory = &self.settings.directory;
-        let Ok(Some(cursor)) = cursor::read(directory) else { return };
-        match retention::run(directory, &self.shelf, self.settings.keep_days, cursor) {
-            Ok(deleted) => self.status.change(|status| status.days_deleted += deleted),
-            Err(error) => self.settings.board.fault(DEVICE, "retention", &error),
-        }
-        if let Some(oldest) = self.shelf.spans().first() {
-            self.notary.prune(&oldest.name);
-        }
     }
 
     fn may_try(&self) -> bool {

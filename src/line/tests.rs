@@ -82,11 +82,19 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
             client_id: "test".to_owned(),
             login: None,
             window: 10,
+            backlog_per_s: 5_000,
             silence_ms: 10_000,
             packet_limit: 1 << 20,
             health_ms: 10_000,
+            echo_check: false,
         },
-        store: StoreSettings { directory: "store".into(), cache_mib: 8, keep_days: 1, signing_key: None },
+        store: StoreSettings {
+            directory: "store".into(),
+            cache_mib: 8,
+            keep_days: 1,
+            signing_key: None,
+            space: Default::default(),
+        },
         panel: PanelSettings { socket: "socket".into(), http: None },
     })
 }

@@ -128,6 +128,16 @@ impl Client {
         self.call(Method::POST, "/ask", Some(body))
     }
 
+    /// A JSON answer.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// An answer as it comes.
+    pub(super) fn bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.fetch(Method::GET, path, None, LARGEST_ANSWER)
+    }
+
     fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -3,7 +3,8 @@
 //! Two doors, one view:
 //!
 //! * **The socket** (`/run/sortd/sortd.sock`, mode 0660, group `sortd`) is what the commands use: `GET /status`,
-//!   `GET /explain?code=…`, `GET /v1/evidence?code=…`, `POST /ask`, `GET /healthz`. It is the only door through which anything can be asked
+//!   `GET /explain?code=…`, `GET /v1/evidence?code=…`, `POST /ask`, `GET /healthz`, and the record itself
+//!   ([`records`]). It is the only door through which anything can be asked
 //!   of the line, and every question names its operator.
 //! * **The page** is optional, HTTP on a loopback address only, and has no route that writes: `/`, `/events`
 //!   (server-sent events), `/status.json`, `/metrics`, `/healthz`. It checks the `Host` header, so that a web page
@@ -25,6 +26,7 @@ pub mod doors;
 pub mod layout;
 pub mod metrics;
 mod passes;
+pub mod records;
 pub mod routes;
 pub mod status;
 pub mod story;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
+use crate::journal::verify::Live;
 use crate::line::event::Ask;
 use crate::line::record::{Alarm, Severity};
 use crate::line::status::LineStatus;
@@ -76,6 +79,8 @@ pub struct Views {
     pub evidence: EvidenceOf,
     /// Questions.
     pub ask: AskOf,
+    /// The record itself, for whoever examines it.
+    pub records: Option<Live>,
     /// What this installation is.
     pub about: About,
     /// The line's drawing; sent anew when a reload changes it.
@@ -306,6 +311,7 @@ mod tests {
                 "KNOWN" => Ok(b"PK bundle".to_vec()),
                 code => Err(StoryError::NotFound { code: code.to_owned(), from: None }),
             }),
+            records: None,
             ask: Arc::new(move |ask| {
                 if ask.what == Asked::ChuteLock(ChuteNo(404)) {
                     return Err(AskRefused::NotPossible("no chute has the number 404".into()));

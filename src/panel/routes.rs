@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::doors::{PageDoor, Peer, SocketDoor};
 use super::status::{Feed, Freshness, StatusDocument};
-use super::{AskRefused, StoryError, Views, metrics, stopped};
+use super::{AskRefused, StoryError, Views, metrics, records, stopped};
 use crate::line::event::{Ask, Asked};
 
 /// The page, one file. `{nonce}` is replaced at the start, see [`page_headers`].
@@ -55,7 +55,7 @@ pub struct Refusal {
     pub error: String,
 }
 
-fn refuse(status: StatusCode, error: impl ToString) -> Response {
+pub(super) fn refuse(status: StatusCode, error: impl ToString) -> Response {
     (status, axum::Json(Refusal { error: error.to_string() })).into_response()
 }
 
@@ -85,6 +85,7 @@ pub async fn serve_socket(
         .route("/v1/evidence", get(evidence))
         .route("/ask", post(ask))
         .route("/healthz", get(local_health))
+        .merge(records::routes(local.views.records.clone()))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .with_state(local)
         .into_make_service_with_connect_info::<Peer>();

@@ -51,6 +51,7 @@ impl Files {
     pub(super) fn check(&self, notes: &mut Notes, directory: &Path) {
         if let Some(sortd) = &self.sortd {
             uplink::check(notes, directory, sortd);
+            check_store(notes, sortd);
             check_socket(notes, directory, sortd);
             if let Some(store) = sortd.table("store") {
                 check_signing_key(notes, directory, store);
@@ -350,6 +351,20 @@ impl Files {
                 );
             }
         }
+    }
+}
+
+fn check_store(notes: &mut Notes, sortd: &Table) {
+    let Some(store) = sortd.table("store") else { return };
+    if let (Some(max), Some(hard)) = (store.known_number("max-size-mib"), store.known_number("hard-size-mib"))
+        && hard < max
+    {
+        notes.error(
+            store.spot_of("hard-size-mib"),
+            format!("the hard limit of {hard} MiB is less than `max-size-mib`, {max} MiB"),
+            format!("at least {max}"),
+            "days that upstream lacks must be the last to go: raise `hard-size-mib`, or lower `max-size-mib`",
+        );
     }
 }
 

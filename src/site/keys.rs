@@ -37,6 +37,9 @@ static SITE: TableShape = TableShape {
     ],
 };
 
+/// Less than one busy day is no store; more than 16 TiB is no single disk.
+const SIZE_MIB: (i64, i64, &str) = (64, 16_777_216, "MiB");
+
 static STORE: TableShape = TableShape {
     doc: "The record of everything, on local disk.",
     keys: &[
@@ -45,6 +48,14 @@ static STORE: TableShape = TableShape {
             .or(Preset::Integer(16)),
         integer("keep-days", (1, 3650, "days"), "180", "Days kept; older ones are deleted whole.")
             .or(Preset::Integer(180)),
+        integer("max-size-mib", SIZE_MIB, "200000", "Size of the store, in MiB, over which its oldest days go that upstream has acknowledged; without it, only age counts.")
+            .optional(),
+        integer("hard-size-mib", SIZE_MIB, "250000", "Size of the store, in MiB, over which its oldest days go even if upstream lacks them, with an alarm; without it, none does.")
+            .optional(),
+        integer("keep-free-mib", (0, 1_048_576, "MiB"), "512", "Free space, in MiB, under which snapshots and copies are left out.")
+            .or(Preset::Integer(512)),
+        integer("reserve-mib", (0, 4_096, "MiB"), "64", "Free space, in MiB, under which no more parcels are asked for; as much is kept aside for those on the belt.")
+            .or(Preset::Integer(64)),
         text("signing-key-file", &PATH, "\"/etc/sortd/credentials/signing-key.pem\"", "Ed25519 private key (PKCS#8, PEM or DER) that signs anchors; without it the systemd credential `sortd-signing-key`, else a key made at the first start.")
             .optional(),
     ],
@@ -65,6 +76,8 @@ static UPLINK: TableShape = TableShape {
         text("client-id", &NAME, "\"sortd-dongguan-line-1\"", "MQTT client id, unique at the broker; `sortd-SITE-LINE` unless given. The receiving client has `-down` behind it.")
             .optional(),
         integer("window", (1, 1000, "messages"), "100", "Publishes on their way at once.").or(Preset::Integer(100)),
+        integer("backlog-per-s", (1, 1_000_000, "events/s"), "5000", "Events of a backlog sent a second, at most, while live events go beside it.")
+            .or(Preset::Integer(5_000)),
         text("user", &LABEL, "\"sortd\"", "User name at the broker; needs `password-file`.").optional(),
         text("password-file", &PATH, "\"/run/credentials/sortd.service/mqtt-password\"", "File whose first line is the password.")
             .optional(),
@@ -75,6 +88,8 @@ static UPLINK: TableShape = TableShape {
             .or(Preset::Integer(1_024)),
         integer("health-ms", (1_000, 3_600_000, "ms"), "10000", "Period of the `health` message, in ms, when nothing changes.")
             .or(Preset::Integer(10_000)),
+        boolean("echo-check", "true", "Believe acknowledgements only once an event has come back: brokers acknowledge also what their access rules make them throw away.")
+            .or(Preset::Bool(true)),
         boolean("allow-plain-off-loopback", "false", "Permit MQTT without TLS to another machine. Only on a network of its own.")
             .or(Preset::Bool(false)),
     ],

@@ -272,12 +272,16 @@ pub struct UplinkSettings {
     pub login: Option<(String, PathBuf)>,
     /// Publishes in flight.
     pub window: u16,
+    /// Events of a backlog sent a second, at most, while live events go beside it.
+    pub backlog_per_s: u32,
     /// Silence after which the connection is rebuilt.
     pub silence_ms: u32,
     /// Largest MQTT packet.
     pub packet_limit: usize,
     /// Period of `health` when nothing changes.
     pub health_ms: u32,
+    /// Believe the broker's acknowledgements only once an event has come back.
+    pub echo_check: bool,
 }
 
 /// Local store.
@@ -291,6 +295,22 @@ pub struct StoreSettings {
     pub keep_days: u16,
     /// File of the key that signs anchors, where the configuration names one.
     pub signing_key: Option<PathBuf>,
+    /// How much room it takes and leaves.
+    pub space: SpaceSettings,
+}
+
+/// Room for the store. By default nothing is limited and nothing watched; the configuration's own presets are
+/// stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceSettings {
+    /// Size over which the oldest days go that upstream has acknowledged.
+    pub max_size_mib: Option<u32>,
+    /// Size over which the oldest days go, acknowledged or not.
+    pub hard_size_mib: Option<u32>,
+    /// Free space under which snapshots and copies are left out.
+    pub keep_free_mib: u32,
+    /// Free space under which no more parcels are asked for, and size of the ballast.
+    pub reserve_mib: u32,
 }
 
 /// Socket and page.

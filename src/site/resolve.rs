@@ -230,9 +230,11 @@ fn uplink(directory: &Path, table: &Table, default_id: String) -> Option<UplinkS
         client_id: table.known_text("client-id").map_or(default_id, str::to_owned),
         login: table.known_text("user").map(str::to_owned).zip(password),
         window: table.number("window"),
+        backlog_per_s: table.number("backlog-per-s"),
         silence_ms: table.number("silence-ms"),
         packet_limit: table.number::<u32>("packet-limit-kib") as usize * 1024,
         health_ms: table.number("health-ms"),
+        echo_check: table.flag("echo-check"),
     })
 }
 
@@ -241,6 +243,12 @@ fn store(directory: &Path, table: &Table) -> StoreSettings {
         directory: directory.join(table.text("directory")),
         cache_mib: table.number("cache-mib"),
         keep_days: table.number("keep-days"),
+        space: super::SpaceSettings {
+            max_size_mib: table.known_number("max-size-mib").and_then(|mib| u32::try_from(mib).ok()),
+            hard_size_mib: table.known_number("hard-size-mib").and_then(|mib| u32::try_from(mib).ok()),
+            keep_free_mib: table.number("keep-free-mib"),
+            reserve_mib: table.number("reserve-mib"),
+        },
         signing_key: table.known_text("signing-key-file").map(|file| directory.join(file)),
     }
 }

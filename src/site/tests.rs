@@ -213,6 +213,12 @@ fn every_rule_has_its_error() {
         ("devices.toml", "# ring = 1000", "ring = 65000", "passes the last register"),
         ("devices.toml", "# ring = 1000", "ring = 390", "overlaps"),
         ("devices.toml", "# ring = 1000", "ring = 220", "`chute-disabled` (216 to 231)"),
+        (
+            "sortd.toml",
+            "keep-free-mib = 512",
+            "max-size-mib = 100\nhard-size-mib = 99",
+            "less than `max-size-mib`, 100 MiB",
+        ),
         // The tables.
         ("chutes.csv", "25,EXC,33000", "25,EXC,34001", "behind the end of the belt"),
         ("chutes.csv", "2,R1,9000,8400,40", "2,L1,9000,8400,40", "name \"L1\" stands twice"),

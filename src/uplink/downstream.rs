@@ -198,6 +198,7 @@ impl Downstream {
             incoming_limit: INCOMING_LIMIT.max(self.settings.packet_limit),
             inflight: INFLIGHT,
             last_will: None,
+            own: None,
         };
         let (client, mut events) = self.dialler.open(options).await?;
         let mut link = Link {

@@ -168,9 +168,14 @@ fn kind(value: &Value) -> &'static str {
 
 /// Namespace prefixes of a `@context`.
 #[derive(Debug, Default)]
-struct Prefixes(BTreeMap<String, String>);
+pub(super) struct Prefixes(BTreeMap<String, String>);
 
 impl Prefixes {
+    /// One more.
+    pub(super) fn add(&mut self, prefix: &str, namespace: &str) {
+        self.0.insert(prefix.to_owned(), namespace.to_owned());
+    }
+
     fn learn(&mut self, context: &Value) {
         match context {
             Value::Array(parts) => parts.iter().for_each(|part| self.learn(part)),
@@ -210,6 +215,37 @@ impl Prefixes {
             _ => None,
         })?;
         Some((namespace, local))
+    }
+}
+
+/// The vocabulary of a text that is written without going through a tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stem {
+    None,
+    BizStep,
+    Disposition,
+    Gs1,
+}
+
+/// A text as the canonical string has it; empty where nothing is written.
+pub(super) fn spelling(text: &str, prefixes: &Prefixes, stem: Stem) -> String {
+    let vocabulary = match stem {
+        Stem::None => Vocabulary::None,
+        Stem::BizStep => vocabulary("bizStep", Vocabulary::None),
+        Stem::Disposition => vocabulary("disposition", Vocabulary::None),
+        Stem::Gs1 => vocabulary("sensorReport", Vocabulary::None),
+    };
+    let text = expanded(text, prefixes, vocabulary);
+    let trimmed = text.trim();
+    if trimmed.is_empty() { String::new() } else { canonical(trimmed) }
+}
+
+/// A bare word with its vocabulary, a prefixed one with its namespace.
+fn expanded(text: &str, prefixes: &Prefixes, vocabulary: Vocabulary) -> String {
+    let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match vocabulary {
+        Vocabulary::Term(stem) if bare => format!("{stem}{text}"),
+        Vocabulary::Term(_) | Vocabulary::None => prefixes.value(text),
     }
 }
 
@@ -265,12 +301,7 @@ fn grow(parent: &mut Vec<Node>, name: &str, value: &Value, prefixes: &Prefixes, 
             parent.push(node);
         }
         Value::String(text) => {
-            let bare =
-                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            let text = match vocabulary {
-                Vocabulary::Term(stem) if bare => format!("{stem}{text}"),
-                _ => prefixes.value(text),
-            };
+            let text = expanded(text, prefixes, vocabulary);
             parent.push(Node { name: prefixes.name(name), text, children: Vec::new() });
         }
         Value::Null => parent.push(Node { name: prefixes.name(name), ..Node::default() }),
@@ -377,7 +408,7 @@ fn write_sorted(children: &[Node]) -> String {
 }
 
 /// A value in its canonical spelling.
-fn canonical(text: &str) -> String {
+pub(super) fn canonical(text: &str) -> String {
     const URNS: [(&str, &str); 5] = [
         ("urn:epcglobal:cbv:bizstep:", "https://ref.gs1.org/cbv/BizStep-"),
         ("urn:epcglobal:cbv:disp:", "https://ref.gs1.org/cbv/Disp-"),
@@ -415,7 +446,7 @@ fn number(text: &str) -> Option<String> {
 }
 
 /// A time in UTC to the millisecond, half a millisecond rounded up; what is no time stays.
-fn time(text: &str) -> String {
+pub(super) fn time(text: &str) -> String {
     let Ok(stamp) = text.parse::<jiff::Timestamp>() else { return text.to_owned() };
     let millis = (stamp.as_nanosecond() + 500_000).div_euclid(1_000_000);
     let rounded =

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rumqttc::{LastWill, QoS};
 use serde::{Deserialize, Serialize};
 
+use super::anchors::AnchorBrief;
 use super::status::UplinkStatus;
 use crate::line::record::Alarm;
 use crate::watch::{Board, DeviceHealth, Ne107};
@@ -40,6 +41,17 @@ pub struct Health {
     pub devices: BTreeMap<String, Device>,
     /// Events durable and not yet acknowledged; `null` when offline.
     pub backlog: Option<u64>,
+    /// While a backlog is drained: the newest live event that is acknowledged, ahead of it; otherwise `null`.
+    #[serde(default)]
+    pub live: Option<u64>,
+    /// Events acknowledged a second while a backlog is drained; 0 where there is none.
+    #[serde(default)]
+    pub draining_per_s: u64,
+    /// Events that the journal no longer had when their turn came, since the start.
+    #[serde(default)]
+    pub missing: u64,
+    /// The last anchor that was published since the start; `null` before the first.
+    pub anchor: Option<AnchorBrief>,
     /// Versions; `null` when offline.
     pub versions: Option<Versions>,
 }
@@ -75,6 +87,10 @@ impl Health {
             alarms,
             devices: devices.into_iter().map(|(name, device)| (name, device.into())).collect(),
             backlog: Some(uplink.backlog),
+            live: uplink.live,
+            draining_per_s: uplink.draining_per_s,
+            missing: uplink.missing,
+            anchor: uplink.anchor.clone(),
             versions: Some(Versions { sortd: env!("CARGO_PKG_VERSION").to_owned(), plan: line.plan }),
         }
     }
@@ -86,6 +102,10 @@ impl Health {
             alarms: Vec::new(),
             devices: BTreeMap::new(),
             backlog: None,
+            live: None,
+            draining_per_s: 0,
+            missing: 0,
+            anchor: None,
             versions: None,
         }
     }

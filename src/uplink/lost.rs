@@ -31,6 +31,14 @@ pub(super) enum Lost {
     Unsolicited { broker: String, packet: u16 },
     #[error("{broker} takes no more bytes")]
     Jammed { broker: String },
+    #[error("the connection to {broker} broke: {why}")]
+    Broke { broker: String, why: std::io::Error },
+    #[error("{broker} did not answer to the last ping")]
+    NoPong { broker: String },
+    #[error("{broker} acknowledges what is published to {topic}, and does not pass it on")]
+    NotPassedOn { broker: String, topic: String },
+    #[error("{broker} refused the subscription to {topic}, so that nothing proves that it passes events on")]
+    NotProvable { broker: String, topic: String },
     #[error("{0}")]
     Connection(Box<ConnectionError>),
     #[error("nothing heard from the broker for {0} ms")]
@@ -84,11 +92,17 @@ impl Refusal {
 }
 
 impl Lost {
+    /// The broker took the connection and still was of no use; the next CONNACK says nothing new.
+    pub fn is_hollow(&self) -> bool {
+        matches!(self, Lost::NoAck(_) | Lost::NotPassedOn { .. } | Lost::NotProvable { .. })
+    }
+
     /// A word for the counter of faults.
     pub fn kind(&self) -> &'static str {
         match self {
             Lost::Tls(fault) => fault.kind(),
             Lost::Refused { .. } => "connect_refused",
+            Lost::NotPassedOn { .. } | Lost::NotProvable { .. } => "not_passed_on",
             Lost::Password { .. }
             | Lost::Unreachable { .. }
             | Lost::NoAnswer { .. }
@@ -97,6 +111,8 @@ impl Lost {
             | Lost::Garbage { .. }
             | Lost::Unsolicited { .. }
             | Lost::Jammed { .. }
+            | Lost::Broke { .. }
+            | Lost::NoPong { .. }
             | Lost::Connection(_)
             | Lost::Silence(_)
             | Lost::NoAck(_)
@@ -119,6 +135,9 @@ impl Lost {
             }
             Lost::NotMqtt { .. } => "Correct the port in `broker`; where it is a TLS port, write `mqtts://`.",
             Lost::SubscriptionRefused(_) => "Let this client subscribe to that topic at the broker.",
+            Lost::NotPassedOn { .. } | Lost::NotProvable { .. } => {
+                "Let this client write and read its `events` and `health` topics at the broker, with messages up to `packet-limit-kib`; where it may not read, switch `echo-check` off. Events are kept."
+            }
             Lost::NoAck(_) => {
                 "Look at the broker: storage full, or its cluster without a quorum. Events are kept and sent again."
             }
@@ -127,6 +146,8 @@ impl Lost {
             | Lost::Garbage { .. }
             | Lost::Unsolicited { .. }
             | Lost::Jammed { .. }
+            | Lost::Broke { .. }
+            | Lost::NoPong { .. }
             | Lost::Connection(_)
             | Lost::Silence(_)
             | Lost::Collision(_)
@@ -162,7 +183,8 @@ pub(super) fn name(why: ConnectionError, at: &Place<'_>) -> Lost {
             TlsFault::WrongName { broker, expected, presented: " and cannot be for such a host".to_owned() }
                 .into()
         }
-        ConnectionError::Io(why) if !at.connected => Lost::Unreachable { broker, why },
+        ConnectionError::Io(why) if at.connected => Lost::Broke { broker, why },
+        ConnectionError::Io(why) => Lost::Unreachable { broker, why },
         ConnectionError::NetworkTimeout => Lost::NoAnswer { broker, seconds: at.timeout_s },
         ConnectionError::FlushTimeout => Lost::Jammed { broker },
         ConnectionError::ConnectionRefused(code) => Lost::Refused { broker, why: refusal(code) },
@@ -188,6 +210,7 @@ pub(super) fn name(why: ConnectionError, at: &Place<'_>) -> Lost {
             StateError::Unsolicited(packet) => Lost::Unsolicited { broker, packet },
             StateError::ConnectionAborted if !at.connected => hung_up(at),
             StateError::ConnectionAborted => Lost::Closed,
+            StateError::AwaitPingResp => Lost::NoPong { broker },
             other => Lost::Connection(Box::new(ConnectionError::MqttState(other))),
         },
         other => Lost::Connection(Box::new(other)),
@@ -230,7 +253,11 @@ fn stream(why: std::io::Error, at: &Place<'_>) -> Lost {
     if !at.connected && matches!(why.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) {
         return hung_up(at);
     }
-    Lost::Connection(Box::new(ConnectionError::Io(why)))
+    if !at.connected && why.kind() == ErrorKind::Other {
+        // The stream ended within what would be a packet.
+        return Lost::NotMqtt { broker: at.broker.to_owned(), why: why.to_string() };
+    }
+    Lost::Broke { broker: at.broker.to_owned(), why }
 }
 
 fn hung_up(at: &Place<'_>) -> Lost {

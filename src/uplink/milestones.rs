@@ -1,5 +1,6 @@
-//! What the uplink needs from the journal: its durable milestones, and a place for the cursor.
+//! What the uplink needs from the journal: its durable milestones, and a place for the cursors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,9 @@ use tokio::sync::watch;
 use crate::journal::Record;
 use crate::line::event::Started;
 
-/// How far a store's events are acknowledged: every event of `epoch` up to `seq`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A milestone's place: its store epoch and its sequence there. As a cursor: every event of `epoch` up to
+/// `seq`, and every event of earlier epochs, is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Cursor {
     /// Store epoch.
     pub epoch: u64,
@@ -34,7 +36,7 @@ pub enum MilestonesError {
         /// Record number.
         record: u64,
     },
-    /// The cursor could not be read or written.
+    /// The cursors could not be read or written.
     #[error("the uplink's cursor could not be {what}: {why}")]
     Cursor {
         /// `read` or `stored`.
@@ -44,19 +46,22 @@ pub enum MilestonesError {
     },
 }
 
-/// The journal as the uplink sees it. All but [`Milestones::epoch`] and [`Milestones::durable`] may block on
+/// The journal as the uplink sees it. All but [`Milestones::head`] and [`Milestones::durable`] may block on
 /// the disk; the uplink calls them where blocking is allowed.
 pub trait Milestones: Send + Sync + 'static {
-    /// Epoch of the open store, `None` until it is open.
-    fn epoch(&self) -> Option<u64>;
-    /// Newest durable event sequence of the open store; moves when more is durable and when the store opens.
+    /// Newest durable milestone of the open store, `None` until it is open. A new epoch there is a new store.
+    fn head(&self) -> Option<Cursor>;
+    /// Moves when more is durable; what it moves to means nothing.
     fn durable(&self) -> watch::Receiver<u64>;
-    /// Durable milestones with an event sequence above `event_seq`, ascending, at most `max`.
-    fn after(&self, event_seq: u64, max: usize) -> Result<Vec<Record>, MilestonesError>;
-    /// The start that opened the run of record number `record`.
+    /// Every epoch of which something is kept, with its last milestone.
+    fn epochs(&self) -> Result<BTreeMap<u64, u64>, MilestonesError>;
+    /// Durable milestones behind `after`, all of its epoch, ascending, at most `max`.
+    fn after(&self, after: Cursor, max: usize) -> Result<Vec<Record>, MilestonesError>;
+    /// The start that opened the run of record number `record`. A run is unbroken: what two records have in
+    /// common, all between them have.
     fn run_of(&self, record: u64) -> Option<Arc<Started>>;
-    /// The stored cursor, `None` if none was ever stored.
-    fn load_cursor(&self) -> Result<Option<Cursor>, MilestonesError>;
-    /// Stores the cursor, durably.
-    fn store_cursor(&self, cursor: Cursor) -> Result<(), MilestonesError>;
+    /// The stored cursors, `None` if none were ever stored.
+    fn load(&self) -> Result<Option<super::ranges::Ranges>, MilestonesError>;
+    /// Stores the cursors, durably.
+    fn store(&self, ranges: super::ranges::Ranges) -> Result<(), MilestonesError>;
 }

@@ -18,7 +18,8 @@
 //! # Words
 //!
 //! *Cursor*: every event up to it is acknowledged. *Window*: publishes in flight at most. *Backlog*: durable
-//! and not yet acknowledged. *Epoch*: one life of the store; its event sequence begins at 1.
+//! and not yet acknowledged. *Live range*: what is sent ahead of a large backlog, with a cursor of its own
+//! ([`ranges`]). *Epoch*: one life of the store; its event sequence begins at 1.
 //!
 //! # Invariants
 //!
@@ -26,6 +27,7 @@
 //! - No queue of its own holds what cannot be read again from the journal or delivered again by the broker.
 //! - The broker being away never touches the line: the backlog grows in the journal, an alarm says so.
 
+pub mod anchors;
 mod broker;
 mod digital_link;
 pub mod downstream;
@@ -36,7 +38,9 @@ pub mod health;
 mod lost;
 pub mod milestones;
 pub mod orders;
+mod proof;
 pub mod publisher;
+pub mod ranges;
 pub mod schema;
 pub mod status;
 mod tls;

@@ -3,6 +3,9 @@
 //! Invariants:
 //! - There is no queue of its own to lose. What is published is read from the journal, after the cursor, and
 //!   only what is durable; the cursor moves over the contiguous prefix that the broker has acknowledged.
+//! - After an outage that left more than a little there are two cursors ([`super::ranges`]): live events go first
+//!   and at once, the backlog at the configured rate beside them, until it meets them. Both are stored in one slip.
+//! - Earlier epochs of the store are sent whole, before later ones, each event under its own epoch.
 //! - One task owns the client and its event loop. On *any* error, and on silence, both are dropped and built
 //!   anew, and everything after the cursor is sent again, byte for byte the same. The client library's own
 //!   idea of a session is never relied upon: on reconnect it forgets what it had taken.
@@ -11,8 +14,11 @@
 //!   looked at beside it.
 //! - What the journal no longer has (retention) is counted and said by an alarm, never skipped silently.
 
+mod drip;
+mod lane;
 mod link;
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +28,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::link::{Link, finished};
+use self::lane::{Batch, Lane};
+use self::link::Link;
+use super::anchors::{self, Anchors, Outbox};
 use super::broker::{self, Dialler, Events, Lost, Topics};
 use super::health::{self, Health};
 use super::milestones::{Cursor, Milestones, MilestonesError};
+use super::ranges::{self, Ranges};
 use super::status::UplinkStatus;
 use crate::site::UplinkSettings;
 use crate::watch::{Board, Ne107};
@@ -42,6 +51,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const STORE_EVERY: Duration = Duration::from_millis(250);
 /// How often a changed state is looked for.
 const HEALTH_LOOK: Duration = Duration::from_secs(1);
+/// The rate shown is the mean over this time.
+const PACE_OVER: Duration = Duration::from_secs(1);
 /// Pause after the journal or the cursor could not be read.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 /// Time to say goodbye to the broker on shutdown.
@@ -57,12 +68,28 @@ pub struct Publisher<M> {
     line: health::Line,
     status: watch::Sender<UplinkStatus>,
     stop: watch::Receiver<bool>,
+    /// Newest durable event; known once the store is open.
+    head: Option<Cursor>,
+    /// Every epoch with the last event it is known to have had.
+    epochs: BTreeMap<u64, u64>,
     /// Known once the store is open.
-    cursor: Option<Cursor>,
-    stored: Option<Cursor>,
-    storing: Option<JoinHandle<Result<Cursor, MilestonesError>>>,
+    ranges: Option<Ranges>,
+    stored: Option<Ranges>,
+    storing: Option<JoinHandle<Result<Ranges, MilestonesError>>>,
     stored_at: Instant,
+    pace: Pace,
     attempt: u32,
+    anchors: Option<Outbox>,
+    /// The last connection was taken and of no use: the alarm stands until something is acknowledged.
+    hollow: bool,
+}
+
+/// How fast the backlog goes out.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    since: Instant,
+    events: u64,
+    per_s: u64,
 }
 
 /// Why a connection ended.
@@ -97,20 +124,32 @@ impl<M: Milestones> Publisher<M> {
             line,
             status,
             stop,
-            cursor: None,
+            head: None,
+            epochs: BTreeMap::new(),
+            ranges: None,
             stored: None,
             storing: None,
             stored_at: Instant::now(),
+            pace: Pace { since: Instant::now(), events: 0, per_s: 0 },
             attempt: 0,
+            anchors: None,
+            hollow: false,
         };
         (publisher, watched)
+    }
+
+    /// Publishes these anchors, too.
+    #[must_use]
+    pub fn with_anchors(self, anchors: Arc<dyn Anchors>) -> Publisher<M> {
+        let outbox = Outbox::new(anchors, self.topics.anchors());
+        Publisher { anchors: Some(outbox), ..self }
     }
 
     /// Publishes until `stop`, through every failure of the broker.
     pub async fn run(mut self) {
         self.board.device(DEVICE, Ne107::Check, "connecting", REMEDY);
         loop {
-            self.place_cursor().await;
+            self.place().await;
             let end = if is_stopped(&self.stop) { End::Stop } else { self.connection().await };
             self.status.send_modify(|status| {
                 status.connected = false;
@@ -125,6 +164,7 @@ impl<M: Milestones> Publisher<M> {
                     let remedy = why.remedy().unwrap_or(REMEDY);
                     self.board.device(DEVICE, Ne107::Failure, &why.to_string(), remedy);
                     self.dialler.lost();
+                    self.hollow = why.is_hollow();
                     self.status.send_modify(|status| {
                         status.reconnects += 1;
                         status.last_error = Some(why.to_string());
@@ -145,27 +185,48 @@ impl<M: Milestones> Publisher<M> {
         }
     }
 
-    /// Finds the place to go on from, once the store is open; a new epoch begins at its first event.
-    async fn place_cursor(&mut self) {
-        while let Some(epoch) = self.milestones.epoch()
-            && self.cursor.is_none_or(|cursor| cursor.epoch != epoch)
+    /// Finds the place to go on from, once the store is open: where the ranges stand, and whether what is not yet
+    /// sent is enough to split at the head.
+    async fn place(&mut self) {
+        while let Some(head) = self.milestones.head()
             && !is_stopped(&self.stop)
         {
             let milestones = Arc::clone(&self.milestones);
-            match blocking("read", move || milestones.load_cursor()).await {
-                Ok(stored) => {
-                    let cursor =
-                        stored.filter(|cursor| cursor.epoch == epoch).unwrap_or(Cursor { epoch, seq: 0 });
-                    tracing::info!(epoch, seq = cursor.seq, "uplink goes on after this event");
-                    let newest = *self.milestones.durable().borrow();
-                    if cursor.seq > newest {
+            let known = self.ranges;
+            let read = blocking("read", move || {
+                let stored = known.map_or_else(|| milestones.load(), |ranges| Ok(Some(ranges)))?;
+                Ok((stored, milestones.epochs()?))
+            });
+            match read.await {
+                Ok((stored, epochs)) => {
+                    // A day that went into quarantine shortens its epoch; what it had is still missing upstream.
+                    for (epoch, last) in
+                        epochs.into_iter().chain(self.head.map(|head| (head.epoch, head.seq)))
+                    {
+                        let known = self.epochs.entry(epoch).or_insert(0);
+                        *known = last.max(*known);
+                    }
+                    if self.ranges.is_none() {
+                        self.stored = stored;
+                    }
+                    let ranges = stored.unwrap_or_default().resumed(&self.epochs, head);
+                    if ranges.backlog.epoch == head.epoch && ranges.backlog.seq > head.seq {
                         // A store that lost its tail begins a new epoch; this one did not.
-                        let text =
-                            format!("acknowledged up to {}, but the store ends at {newest}", cursor.seq);
+                        let Cursor { seq, .. } = ranges.backlog;
+                        let text = format!("acknowledged up to {seq}, but the store ends at {}", head.seq);
                         self.board.fault(DEVICE, "cursor_ahead", &text);
                     }
-                    self.cursor = Some(cursor);
-                    self.stored = stored;
+                    let behind = ranges.behind(&self.epochs, head);
+                    let Cursor { epoch, seq } = ranges.backlog;
+                    tracing::info!(
+                        epoch,
+                        seq,
+                        behind,
+                        split = ranges.live.is_some(),
+                        "uplink goes on after this event"
+                    );
+                    (self.head, self.ranges) = (Some(head), Some(ranges));
+                    return;
                 }
                 Err(why) => {
                     self.board.fault(DEVICE, "cursor", &why);
@@ -182,8 +243,12 @@ impl<M: Milestones> Publisher<M> {
             clean_session: true,
             manual_acks: false,
             incoming_limit: self.settings.packet_limit,
-            inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES),
+            inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES + anchors::PLACES),
             last_will: Some(health::last_will(self.topics.health())),
+            own: self
+                .settings
+                .echo_check
+                .then(|| broker::Own { events: self.topics.events(), health: self.topics.health() }),
         };
         self.status.send_modify(|status| status.broker = self.dialler.broker());
         let (client, mut events) = match self.dialler.open(options).await {
@@ -191,35 +256,37 @@ impl<M: Milestones> Publisher<M> {
             Err(why) => return End::Lost(why),
         };
         let mut link = Link::new(self, client);
+        self.anchors.iter_mut().for_each(Outbox::begin);
         let mut durable = self.milestones.durable();
         // Events made durable while nobody looked are not lost to `changed`.
         durable.mark_changed();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut drips = tokio::time::interval(drip::PERIOD);
+        drips.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut held_back = false;
         let end = 'connection: loop {
             let event = {
                 let mut poll = pin!(events.poll());
                 loop {
                     tokio::select! {
+                        // While packets come one after the other nothing else is looked at, but they soon do not:
+                        // what is read ahead lasts for a few milliseconds, and only the second branch brings more.
+                        biased;
                         event = &mut poll => break event,
-                        batch = finished(&mut link.reading) => {
-                            if let Err(why) = link.take_batch(self, batch) {
-                                self.board.fault(DEVICE, "journal", &why);
-                                link.read_not_before = Instant::now() + JOURNAL_PAUSE;
-                            }
+                        (lane, batch) = link::finished(&mut link.backlog, &mut link.live) => {
+                            self.take_batch(&mut link, lane, batch);
                         }
                         // A journal that is gone makes no event durable any more.
-                        Ok(()) = durable.changed() => {}
+                        Ok(()) = durable.changed() => self.see_head(),
                         _ = look.tick() => {
                             if let Some(end) = self.look(&mut link) {
                                 break 'connection end;
                             }
                         }
+                        _ = drips.tick(), if held_back => {}
                     }
-                    if link.connected {
-                        link.read_ahead(self, &durable);
-                        link.publish(self);
-                    }
+                    held_back = self.go_on(&mut link);
                 }
             };
             let end = match event {
@@ -229,16 +296,49 @@ impl<M: Milestones> Publisher<M> {
             if let Some(end) = end {
                 break end;
             }
-            if link.connected {
-                link.read_ahead(self, &durable);
-                link.publish(self);
-            }
+            held_back = self.go_on(&mut link);
         };
-        self.show(&link, *durable.borrow());
+        self.show(&link);
         if matches!(end, End::Store) && link.connected {
             say_goodbye(&link.client, &mut events).await;
         }
         end
+    }
+
+    /// Reads and publishes what may be; `true` if the backlog only waits for its rate.
+    fn go_on(&mut self, link: &mut Link) -> bool {
+        if !link.connected {
+            return false;
+        }
+        link.read_ahead(self);
+        link.publish(self.ranges.as_mut())
+    }
+
+    /// Looks how far the store is durable.
+    fn see_head(&mut self) {
+        if let Some(head) = self.milestones.head()
+            && self.head.is_some_and(|known| known.epoch == head.epoch)
+        {
+            self.head = Some(head);
+        }
+    }
+
+    fn take_batch(&mut self, link: &mut Link, lane: ranges::Lane, batch: Result<Batch, MilestonesError>) {
+        let of = match lane {
+            ranges::Lane::Backlog => &mut link.backlog,
+            ranges::Lane::Live => &mut link.live,
+        };
+        match batch {
+            Ok(batch) => {
+                let (missing, before) = (batch.missing, batch.read);
+                of.take(batch);
+                link.lost(self, missing, before);
+            }
+            Err(why) => {
+                of.not_before = Instant::now() + JOURNAL_PAUSE;
+                self.board.fault(DEVICE, "journal", &why);
+            }
+        }
     }
 
     /// An event of the client library.
@@ -246,23 +346,29 @@ impl<M: Milestones> Publisher<M> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 tracing::info!(broker = %self.status.borrow().broker, "uplink connected");
-                self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                if !self.hollow {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
                 link.connected = true;
                 link.heard = Instant::now();
                 self.status.send_modify(|status| status.connected = true);
             }
             Event::Incoming(Packet::PubAck(ack)) => {
-                link.heard = Instant::now();
-                link.progress = link.heard;
+                link.came = (true, true);
                 self.attempt = 0;
-                let (newest, count) = link.flight.acked(ack.pkid);
-                if let (Some(seq), Some(cursor)) = (newest, self.cursor.as_mut()) {
-                    cursor.seq = seq;
-                    link.published += count;
+                if std::mem::take(&mut self.hollow) {
+                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
+                }
+                let released = link.flight.acked(ack.pkid);
+                if let (Some(outbox), Some(number)) = (&mut self.anchors, released.anchor) {
+                    outbox.acked(number);
+                }
+                if let Some(ranges) = self.ranges.as_mut() {
+                    link.release(ranges, released);
                 }
             }
             Event::Incoming(Packet::Disconnect) => return Some(End::Lost(Lost::Closed)),
-            Event::Incoming(_) => link.heard = Instant::now(),
+            Event::Incoming(_) => link.came.0 = true,
             Event::Outgoing(Outgoing::Publish(packet)) => link.flight.left(packet),
             Event::Outgoing(Outgoing::AwaitAck(packet)) => return Some(End::Lost(Lost::Collision(packet))),
             Event::Outgoing(Outgoing::Disconnect) if link.leaving => return Some(End::Stop),
@@ -277,11 +383,21 @@ impl<M: Milestones> Publisher<M> {
         if is_stopped(&self.stop) {
             return self.leave(link, now);
         }
-        let epoch = self.milestones.epoch();
-        if epoch.is_some() && epoch != self.cursor.map(|cursor| cursor.epoch) {
+        let epoch = self.milestones.head().map(|head| head.epoch);
+        if epoch.is_some() && epoch != self.head.map(|head| head.epoch) {
             return Some(End::Store);
         }
+        self.see_head();
+        self.split_if_behind(link);
         let silence = broker::silence(&self.settings);
+        // Stamped here and not with every packet: a look is short against any silence.
+        let (heard, progress) = std::mem::take(&mut link.came);
+        if heard {
+            link.heard = now;
+        }
+        if progress {
+            link.progress = now;
+        }
         if link.broken {
             return Some(End::Lost(Lost::Closed));
         }
@@ -294,10 +410,42 @@ impl<M: Milestones> Publisher<M> {
                 return Some(End::Lost(Lost::NoAck(silence.as_millis())));
             }
             self.publish_health(link, now);
+            self.publish_anchors(link);
         }
         self.store_cursor(now);
-        self.show(link, *self.milestones.durable().borrow());
+        self.measure(link, now);
+        self.show(link);
         None
+    }
+
+    /// A broker that takes less than the line makes leaves a backlog without any outage.
+    fn split_if_behind(&mut self, link: &mut Link) {
+        if let (Some(head), Some(ranges)) = (self.head, self.ranges.as_mut())
+            && ranges.live.is_none()
+            && link.connected
+            && ranges.behind(&self.epochs, head) > ranges::SPLIT_ABOVE
+            && link.backlog.read < head
+        {
+            tracing::info!(
+                epoch = head.epoch,
+                seq = head.seq,
+                "the uplink is behind; live events go first from here on"
+            );
+            ranges.split(head);
+            // What is being read may reach beyond the split; it is read again up to there.
+            link.backlog.reading = None;
+            link.live = Lane::at(head, Instant::now());
+        }
+    }
+
+    fn measure(&mut self, link: &Link, now: Instant) {
+        let took = now.duration_since(self.pace.since);
+        if took >= PACE_OVER {
+            let events = link.published_before + link.published;
+            let per_s = events.saturating_sub(self.pace.events) as f64 / took.as_secs_f64();
+            // Rates are far below 2^53.
+            self.pace = Pace { since: now, events, per_s: per_s.round() as u64 };
+        }
     }
 
     /// Shutdown: nothing new goes out, what is in flight is waited for, health says `offline`.
@@ -314,6 +462,20 @@ impl<M: Milestones> Publisher<M> {
             link.goodbye = link.client.try_disconnect().is_ok();
         }
         (now >= link.leave_by).then_some(End::Stop)
+    }
+
+    fn publish_anchors(&mut self, link: &mut Link) {
+        let Some(outbox) = &mut self.anchors else { return };
+        let idle = link.flight.len() == 0;
+        if outbox.look(&link.client, &mut link.flight, &self.board) && idle {
+            link.progress = Instant::now();
+        }
+        let last = outbox.last();
+        self.status.send_if_modified(|status| {
+            let news = status.anchor.as_ref() != last;
+            status.anchor = last.cloned();
+            news
+        });
     }
 
     fn publish_health(&mut self, link: &mut Link, now: Instant) {
@@ -340,20 +502,20 @@ impl<M: Milestones> Publisher<M> {
             }
         }
         let due = now.duration_since(self.stored_at) >= STORE_EVERY;
-        if due && self.storing.is_none() && self.cursor != self.stored {
+        if due && self.storing.is_none() && self.ranges != self.stored {
             self.stored_at = now;
-            self.storing = self.cursor.map(|cursor| self.start_store(cursor));
+            self.storing = self.ranges.map(|ranges| self.start_store(ranges));
         }
     }
 
-    fn start_store(&self, cursor: Cursor) -> JoinHandle<Result<Cursor, MilestonesError>> {
+    fn start_store(&self, ranges: Ranges) -> JoinHandle<Result<Ranges, MilestonesError>> {
         let milestones = Arc::clone(&self.milestones);
-        tokio::task::spawn_blocking(move || milestones.store_cursor(cursor).map(|()| cursor))
+        tokio::task::spawn_blocking(move || milestones.store(ranges).map(|()| ranges))
     }
 
-    fn cursor_stored(&mut self, result: Result<Cursor, MilestonesError>) {
+    fn cursor_stored(&mut self, result: Result<Ranges, MilestonesError>) {
         match result {
-            Ok(cursor) => self.stored = Some(cursor),
+            Ok(ranges) => self.stored = Some(ranges),
             Err(why) => self.board.fault(DEVICE, "cursor", &why),
         }
     }
@@ -364,22 +526,26 @@ impl<M: Milestones> Publisher<M> {
             let result = storing.await;
             self.cursor_stored(flatten("stored", result));
         }
-        if let Some(cursor) = self.cursor.filter(|cursor| Some(*cursor) != self.stored) {
-            let result = self.start_store(cursor).await;
+        if let Some(ranges) = self.ranges.filter(|ranges| Some(*ranges) != self.stored) {
+            let result = self.start_store(ranges).await;
             self.cursor_stored(flatten("stored", result));
         }
     }
 
-    fn show(&self, link: &Link, newest: u64) {
-        let cursor = self.cursor.unwrap_or_default();
+    fn show(&self, link: &Link) {
+        let ranges = self.ranges.unwrap_or_default();
+        let head = self.head.unwrap_or_default();
         let published = link.published_before + link.published;
         let missing = link.missing_before + link.missing;
         self.status.send_if_modified(|status| {
             let before = status.clone();
-            status.epoch = cursor.epoch;
-            status.cursor = cursor.seq;
-            status.newest = newest.max(cursor.seq);
-            status.backlog = status.newest - cursor.seq;
+            status.epoch = ranges.backlog.epoch;
+            status.cursor = ranges.backlog.seq;
+            status.newest = head.seq;
+            status.live = ranges.live.map(|live| live.acked);
+            status.live_epoch = head.epoch;
+            status.draining_per_s = if ranges.live.is_some() && link.connected { self.pace.per_s } else { 0 };
+            status.backlog = ranges.behind(&self.epochs, head);
             status.in_flight = link.flight.len() as u64;
             status.published = published;
             status.missing = missing;

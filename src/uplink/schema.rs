@@ -1,8 +1,9 @@
 //! JSON Schemas of the messages, for `sortd schema` and for `config/asyncapi.yaml`.
 
 /// Names of the messages and their schemas; the name is the topic's last level.
-const SCHEMAS: [(&str, &str); 4] = [
+const SCHEMAS: [(&str, &str); 5] = [
     ("events", include_str!("schema/events.json")),
+    ("anchors", include_str!("schema/anchors.json")),
     ("health", include_str!("schema/health.json")),
     ("orders", include_str!("schema/orders.json")),
     ("acks", include_str!("schema/acks.json")),
@@ -24,12 +25,15 @@ mod tests {
 
     use super::*;
     use crate::identify::{Key, Reading};
+    use crate::journal::signing::KeyId;
     use crate::line::outcome::{Outcome, Reason};
     use crate::line::record::{Alarm, Fact, Report, Severity};
     use crate::line::{ChuteNo, PassKey, ReaderId};
+    use crate::uplink::anchors::AnchorBrief;
     use crate::uplink::health::{Health, LineBrief};
     use crate::uplink::orders::{self, Ack, Refusal};
     use crate::uplink::status::UplinkStatus;
+    use crate::uplink::tests::anchors_up::anchor;
     use crate::uplink::tests::journal::{milestone, run};
     use crate::uplink::{Topics, epcis};
     use crate::watch::{Board, Ne107};
@@ -180,7 +184,14 @@ mod tests {
             remedy: "r".to_owned(),
         };
         let line = LineBrief { state: "running".to_owned(), plan: "p".to_owned(), alarms: vec![alarm] };
-        let health = Health::now(line, &board, &UplinkStatus::default());
+        let anchor = AnchorBrief {
+            number: 1,
+            seq: 2,
+            time: "2026-11-22T00:00:00Z".to_owned(),
+            key_id: "0".repeat(16),
+        };
+        let status = UplinkStatus { anchor: Some(anchor), ..UplinkStatus::default() };
+        let health = Health::now(line, &board, &status);
         assert_eq!(health.alarms.len(), 2);
         assert_eq!(check("health", &health.bytes()), Vec::<String>::new());
         assert_eq!(check("health", &Health::offline().bytes()), Vec::<String>::new());
@@ -189,6 +200,17 @@ mod tests {
         assert_eq!(check("acks", &Ack::taken("m".to_owned(), 1, refused).bytes()), Vec::<String>::new());
         let why = orders::read(b"?").unwrap_err();
         assert_eq!(check("acks", &Ack::refused(b"?", &why).bytes()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn anchors_fit_their_schema() {
+        for seq in [1, 70_000] {
+            for previous in [None, Some(KeyId([0xab; 8]))] {
+                let document = anchor(seq, previous).document();
+                let bytes = serde_json::to_vec(&document).unwrap();
+                assert_eq!(check("anchors", &bytes), Vec::<String>::new());
+            }
+        }
     }
 
     /// What the schema of orders allows is taken, what it forbids is refused.
@@ -233,6 +255,7 @@ mod tests {
         let topics = Topics::new("{site}", "{line}");
         for (name, topic) in [
             ("events", topics.events()),
+            ("anchors", topics.anchors()),
             ("health", topics.health()),
             ("orders", topics.orders()),
             ("acks", topics.acks()),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::anchors::AnchorBrief;
+
 /// The publisher as it stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkStatus {
@@ -9,12 +11,18 @@ pub struct UplinkStatus {
     pub connected: bool,
     /// The broker that is held or tried, `mqtts://host:port`.
     pub broker: String,
-    /// Store epoch that is being published; 0 until the store is open.
+    /// Store epoch of `cursor`; 0 until the store is open. Below `live_epoch` while an earlier one is sent.
     pub epoch: u64,
-    /// Every event up to here is acknowledged by the broker.
+    /// Every event of `epoch` up to here is acknowledged by the broker.
     pub cursor: u64,
-    /// Newest durable event.
+    /// Newest durable event of the open epoch.
     pub newest: u64,
+    /// The open store epoch; 0 until the store is open.
+    pub live_epoch: u64,
+    /// While a backlog is drained: live events are acknowledged up to here, ahead of `cursor`.
+    pub live: Option<u64>,
+    /// Events acknowledged a second, over the last second, while a backlog is drained; otherwise 0.
+    pub draining_per_s: u64,
     /// Events durable and not yet acknowledged.
     pub backlog: u64,
     /// Published and not yet acknowledged, the places of a gap included.
@@ -23,6 +31,8 @@ pub struct UplinkStatus {
     pub published: u64,
     /// Events the journal no longer had when their turn came.
     pub missing: u64,
+    /// The last anchor the broker has acknowledged since this start.
+    pub anchor: Option<AnchorBrief>,
     /// Connections lost or failed since this start.
     pub reconnects: u64,
     /// Why the connection was last rebuilt.

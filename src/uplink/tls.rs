@@ -254,7 +254,11 @@ impl Wrapping {
                 expected: expected.to_str().into_owned(),
                 presented: match presented.as_slice() {
                     [] => ", and names nobody".to_owned(),
-                    names => format!(", but for {}", names.join(", ")),
+                    names => {
+                        // They come as `DnsName("host")`.
+                        let bare = names.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+                        format!(", but for {}", bare.collect::<Vec<_>>().join(", "))
+                    }
                 },
             },
             CertificateError::NotValidForName => TlsFault::WrongName {

@@ -15,7 +15,7 @@ const PAGE: usize = 4_096;
 
 /// Settings of every store here. No day is old enough to be deleted.
 pub fn settings(directory: &Path, board: Board) -> JournalSettings {
-    JournalSettings { directory: directory.to_owned(), cache_mib: 8, keep_days: 3_650, board, anchors: None }
+    JournalSettings { cache_mib: 8, keep_days: 3_650, ..JournalSettings::in_directory(directory, board) }
 }
 
 /// Starts a journal; with `resume`, the line goes on at once, as the daemon's does.

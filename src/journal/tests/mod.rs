@@ -6,6 +6,7 @@ mod damage;
 mod flow;
 mod frozen;
 mod stall;
+mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -24,13 +25,7 @@ const MIDNIGHT_US: i64 = 1_795_305_600_000_000;
 const PARCEL: u64 = 8;
 
 fn settings(directory: &Path) -> JournalSettings {
-    JournalSettings {
-        directory: directory.to_owned(),
-        cache_mib: 8,
-        keep_days: 180,
-        board: Board::default(),
-        anchors: None,
-    }
+    JournalSettings { cache_mib: 8, ..JournalSettings::in_directory(directory, Board::default()) }
 }
 
 /// Everything the listener was told.

@@ -8,13 +8,8 @@ fn notary(directory: &std::path::Path, key: Option<&str>) -> (Notary, Arc<Status
         line: "l".to_owned(),
         signing_key: key.map(|name| directory.join(name)),
     };
-    let settings = JournalSettings {
-        directory: directory.to_owned(),
-        cache_mib: 8,
-        keep_days: 2,
-        board: board.clone(),
-        anchors: Some(anchors),
-    };
+    let settings =
+        JournalSettings { anchors: Some(anchors), ..JournalSettings::in_directory(directory, board.clone()) };
     let status = Arc::new(StatusCell::default());
     (Notary::new(&settings, Arc::clone(&status), Arc::default()), status, board)
 }

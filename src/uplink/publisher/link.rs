@@ -1,40 +1,36 @@
 //! One connection of the publisher: what is read ahead, what is in flight, what was heard when.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
-use rumqttc::{AsyncClient, ClientError, QoS, Request};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use futures_util::FutureExt;
+use rumqttc::{AsyncClient, QoS};
 use tokio::time::Instant;
 
-use super::{DEVICE, LOOK, Publisher};
+use super::drip::Drip;
+use super::lane::{Batch, Lane, Pens, Ready, Wanted};
+use super::{DEVICE, Publisher};
 use crate::line::record::{Alarm, Severity};
 use crate::uplink::broker::Topics;
-use crate::uplink::epcis;
-use crate::uplink::flight::{Flight, Sent};
+use crate::uplink::flight::{Flight, Released, Sent};
 use crate::uplink::health::Health;
-use crate::uplink::milestones::{Cursor, Milestones, MilestonesError};
+use crate::uplink::milestones::{Cursor, Milestones};
+use crate::uplink::ranges::{self, Ranges};
 
-/// Alarm for events that retention took before they were published.
+/// Alarm for events that the journal no longer had when their turn came.
 const MISSING: &str = "uplink-events-missing";
-/// Records read and encoded at a time: a few milliseconds of work, a few hundred kilobytes.
-const BATCH: usize = 256;
 
-/// Sequence and bytes of events, or why they could not be read.
-pub(super) type Batch = Result<Vec<(u64, Vec<u8>)>, MilestonesError>;
+/// One of so many places of the window is kept free of backlog while live events go beside it.
+const LIVE_SHARE: usize = 8;
 
 /// State of one connection; dropped with it.
 pub(super) struct Link {
     pub client: AsyncClient,
     pub connected: bool,
+    /// Something came, and an acknowledgement came, since this was last looked at.
+    pub came: (bool, bool),
     pub flight: Flight,
-    /// Encoded and not yet published.
-    pub ready: VecDeque<(u64, Vec<u8>)>,
-    /// Newest event read from the journal.
-    pub read: u64,
-    pub reading: Option<JoinHandle<Batch>>,
-    pub read_not_before: Instant,
+    pub backlog: Lane,
+    pub live: Lane,
+    pub pens: Pens,
+    drip: Drip,
     pub heard: Instant,
     /// Last acknowledgement, or the first publish after none was in flight.
     pub progress: Instant,
@@ -51,20 +47,24 @@ pub(super) struct Link {
     pub leave_by: Instant,
     pub goodbye: bool,
     pub events_topic: String,
+    window: usize,
 }
 
 impl Link {
     pub fn new<M>(publisher: &Publisher<M>, client: AsyncClient) -> Link {
         let now = Instant::now();
         let status = publisher.status.borrow();
+        let ranges = publisher.ranges.unwrap_or_default();
+        let live = ranges.live.map_or(ranges.backlog, |live| Cursor { epoch: live.epoch, seq: live.acked });
         Link {
             client,
             connected: false,
+            came: (false, false),
             flight: Flight::default(),
-            ready: VecDeque::with_capacity(2 * BATCH),
-            read: publisher.cursor.unwrap_or_default().seq,
-            reading: None,
-            read_not_before: now,
+            backlog: Lane::at(ranges.backlog, now),
+            live: Lane::at(live, now),
+            pens: Pens::default(),
+            drip: Drip::new(publisher.settings.backlog_per_s, now),
             heard: now,
             progress: now,
             health: None,
@@ -79,68 +79,133 @@ impl Link {
             leave_by: now,
             goodbye: false,
             events_topic: publisher.topics.events(),
+            window: usize::from(publisher.settings.window.max(1)),
         }
     }
 
-    /// Has the next records read and encoded where blocking is allowed, one batch at a time.
-    pub fn read_ahead<M: Milestones>(&mut self, publisher: &Publisher<M>, durable: &watch::Receiver<u64>) {
-        let Some(Cursor { epoch, .. }) = publisher.cursor else { return };
-        let wanted = self.reading.is_none() && self.ready.len() < BATCH && !self.leaving;
-        if !wanted || *durable.borrow() <= self.read || Instant::now() < self.read_not_before {
+    /// Has the next records read and encoded where blocking is allowed, one batch a lane at a time.
+    pub fn read_ahead<M: Milestones>(&mut self, publisher: &Publisher<M>) {
+        let (Some(ranges), Some(head)) = (publisher.ranges, publisher.head) else { return };
+        if self.leaving {
             return;
         }
-        let milestones = Arc::clone(&publisher.milestones);
-        let after = self.read;
-        self.reading = Some(tokio::task::spawn_blocking(move || encode(&*milestones, epoch, after)));
+        // Called for every packet: most of the time both have enough, and nobody needs to ask for the time.
+        if self.backlog.is_fed() && (ranges.live.is_none_or(|_| self.live.is_fed() || self.live.read >= head))
+        {
+            return;
+        }
+        let now = Instant::now();
+        let end = ranges.live.map_or(head.seq, |live| live.from);
+        if self.backlog.read < (Cursor { epoch: head.epoch, seq: end }) && self.backlog.is_hungry(now) {
+            let after = self.backlog.read;
+            let last = publisher.epochs.get(&after.epoch).copied().unwrap_or(0);
+            let until = ranges.live.map_or(u64::MAX, |live| live.from);
+            let wanted = Wanted { after, open: head.epoch, until, last };
+            self.backlog.start(&publisher.milestones, &self.pens, wanted);
+        }
+        if ranges.live.is_some() && self.live.read.seq < head.seq && self.live.is_hungry(now) {
+            let wanted = Wanted { after: self.live.read, open: head.epoch, until: u64::MAX, last: 0 };
+            self.live.start(&publisher.milestones, &self.pens, wanted);
+        }
     }
 
-    /// Queues a batch; a hole in it is what the journal no longer has.
-    pub fn take_batch<M>(&mut self, publisher: &Publisher<M>, batch: Batch) -> Result<(), MilestonesError> {
-        let batch = batch?;
-        if batch.is_empty() {
-            // Nothing although more is said to be durable; not asked again at once.
-            self.read_not_before = Instant::now() + LOOK;
+    /// Says what the journal no longer has.
+    pub fn lost<M>(&mut self, publisher: &Publisher<M>, missing: u64, before: Cursor) {
+        if missing == 0 {
+            return;
         }
-        for (seq, document) in batch {
-            let hole = seq.saturating_sub(self.read + 1);
-            if hole > 0 {
-                self.missing += hole;
-                let text = format!("{hole} events before {seq} are no longer in the journal");
-                publisher.board.fault(DEVICE, "events_missing", &text);
-                publisher.board.raise(Alarm {
-                    id: MISSING.to_owned(),
-                    severity: Severity::Warning,
-                    text,
-                    remedy: "Tell upstream; keep more days or repair the connection sooner.".to_owned(),
-                });
-            }
-            self.read = seq;
-            self.ready.push_back((seq, document));
-        }
-        Ok(())
+        self.missing += missing;
+        let all = self.missing_before + self.missing;
+        let Cursor { epoch, seq } = before;
+        let text = format!(
+            "{all} events are no longer in the journal and were never published, the last of them before event \
+             {seq} of epoch {epoch}"
+        );
+        publisher.board.fault(DEVICE, "events_missing", &text);
+        publisher.board.raise(Alarm {
+            id: MISSING.to_owned(),
+            severity: Severity::Critical,
+            text,
+            remedy: "Tell upstream; see the alarms of the journal for which day was damaged or deleted."
+                .to_owned(),
+        });
     }
 
-    /// Hands over what fits: window and request channel permitting.
-    pub fn publish<M>(&mut self, publisher: &Publisher<M>) {
-        let window = usize::from(publisher.settings.window.max(1));
-        while self.flight.len() < window && !self.leaving && !self.broken {
-            let Some((seq, document)) = self.ready.pop_front() else { return };
-            if self.flight.len() == 0 {
-                self.progress = Instant::now();
+    /// Hands over what fits: window, rate and request channel permitting; live events first. `true` if the
+    /// backlog only waits for its rate.
+    pub fn publish(&mut self, ranges: Option<&mut Ranges>) -> bool {
+        let Some(ranges) = ranges else { return false };
+        while !self.leaving && !self.broken && ranges.live.is_some() && self.flight.len() < self.window {
+            let Some(ready) = self.live.ready.pop_front() else { break };
+            if let Some(back) = self.hand_over(ranges, ranges::Lane::Live, ready) {
+                self.live.ready.push_front(back);
+                return false;
             }
-            match self.client.try_publish(&*self.events_topic, QoS::AtLeastOnce, false, document) {
-                Ok(()) => self.flight.published(Sent::Event(seq)),
-                // The channel has as many places as may be in flight, so it is full only for a moment.
-                Err(ClientError::TryRequest(Request::Publish(kept))) => {
-                    self.ready.push_front((seq, kept.payload.to_vec()));
-                    return;
-                }
-                // Cannot happen, and must not leave a hole behind the cursor if it does.
-                Err(why) => {
-                    tracing::error!(seq, error = %why, "an event could not be handed to the client");
-                    self.broken = true;
-                    return;
-                }
+        }
+        // The live lane may have become the backlog's by a passed place; then the rate no longer holds.
+        let limited = ranges.live.is_some();
+        let window = if limited { self.window - self.window / LIVE_SHARE } else { self.window };
+        if limited && !self.drip.is_open() {
+            self.drip.refill(Instant::now());
+        }
+        while !self.leaving && !self.broken && self.flight.len() < window {
+            let Some(front) = self.backlog.ready.front() else { return false };
+            if limited && matches!(front, Ready::Event(..)) && !self.drip.take() {
+                return true;
+            }
+            let Some(ready) = self.backlog.ready.pop_front() else { return false };
+            if let Some(back) = self.hand_over(ranges, ranges::Lane::Backlog, ready) {
+                self.backlog.ready.push_front(back);
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Gives back what the client had no room for.
+    fn hand_over(&mut self, ranges: &mut Ranges, lane: ranges::Lane, ready: Ready) -> Option<Ready> {
+        let (at, document) = match ready {
+            Ready::Event(at, document) => (at, document),
+            Ready::Passed(at) => {
+                let released = self.flight.passed(lane, at);
+                self.release(ranges, released);
+                return None;
+            }
+        };
+        if self.flight.len() == 0 {
+            self.progress = Instant::now();
+        }
+        let handed =
+            self.client.publish_bytes(&*self.events_topic, QoS::AtLeastOnce, false, document.clone());
+        match handed.now_or_never() {
+            Some(Ok(())) => self.flight.published(Sent::Event(lane, at)),
+            // The channel has as many places as may be in flight, so it is full only for a moment; what was not
+            // taken at once is not taken at all.
+            None => return Some(Ready::Event(at, document)),
+            // Cannot happen, and must not leave a hole behind the cursor if it does.
+            Some(Err(why)) => {
+                tracing::error!(seq = at.seq, error = %why, "an event could not be handed to the client");
+                self.broken = true;
+            }
+        }
+        None
+    }
+
+    /// Moves the ranges over what became contiguous; where they meet, the live lane goes on as the only one.
+    pub fn release(&mut self, ranges: &mut Ranges, released: Released) {
+        self.published += released.backlog.events + released.live.events;
+        for (lane, progress) in
+            [(ranges::Lane::Live, released.live), (ranges::Lane::Backlog, released.backlog)]
+        {
+            let Some(at) = progress.newest else { continue };
+            if ranges.acknowledged(lane, at) {
+                tracing::info!(
+                    epoch = ranges.backlog.epoch,
+                    seq = ranges.backlog.seq,
+                    "the backlog is drained"
+                );
+                let spent = Lane::at(ranges.backlog, Instant::now());
+                self.backlog = std::mem::replace(&mut self.live, spent);
             }
         }
     }
@@ -157,32 +222,13 @@ impl Link {
     }
 }
 
-/// Reads and encodes one batch.
-fn encode<M: Milestones>(milestones: &M, epoch: u64, after: u64) -> Batch {
-    let records = milestones.after(after, BATCH)?;
-    let mut batch = Vec::with_capacity(records.len());
-    for record in records {
-        let Some(run) = milestones.run_of(record.seq) else {
-            if batch.is_empty() {
-                return Err(MilestonesError::NoRun { record: record.seq });
-            }
-            // What stands before it goes out; the next read begins with it and says so.
-            break;
-        };
-        let document = record.event_seq.zip(epcis::document(&record, &run, epoch));
-        batch.extend(document.filter(|(seq, _)| *seq > after));
+/// Waits for a running read of either lane; for ever if there is none.
+pub(super) async fn finished(
+    backlog: &mut Lane,
+    live: &mut Lane,
+) -> (ranges::Lane, Result<Batch, crate::uplink::milestones::MilestonesError>) {
+    tokio::select! {
+        batch = live.finished() => (ranges::Lane::Live, batch),
+        batch = backlog.finished() => (ranges::Lane::Backlog, batch),
     }
-    if milestones.epoch() != Some(epoch) {
-        // The store was replaced meanwhile: these may be the new store's records under the old one's epoch.
-        batch.clear();
-    }
-    Ok(batch)
-}
-
-/// Waits for a running read; for ever if there is none.
-pub(super) async fn finished(reading: &mut Option<JoinHandle<Batch>>) -> Batch {
-    let Some(handle) = reading.as_mut() else { return std::future::pending().await };
-    let result = handle.await;
-    *reading = None;
-    result.unwrap_or_else(|why| Err(MilestonesError::Read { after: 0, why: why.to_string() }))
 }

@@ -1,5 +1,7 @@
 //! A journal of made-up milestones, one record each.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,13 +12,21 @@ use crate::line::event::Started;
 use crate::line::record::{Body, Fact};
 use crate::line::{PassKey, Tick};
 use crate::uplink::milestones::{Cursor, Milestones, MilestonesError};
+use crate::uplink::ranges::Ranges;
 
 pub struct FakeJournal {
     epoch: AtomicU64,
     durable: watch::Sender<u64>,
     /// Oldest event still kept.
     oldest: AtomicU64,
+    /// Acknowledged prefixes as they were stored.
     pub cursors: Mutex<Vec<Cursor>>,
+    /// Both ranges as they were stored.
+    pub stored: Mutex<Vec<Ranges>>,
+    /// Earlier epochs with their last events.
+    earlier: Mutex<BTreeMap<u64, u64>>,
+    /// Events that cannot be read any more.
+    gone: Mutex<Range<u64>>,
 }
 
 impl FakeJournal {
@@ -27,6 +37,9 @@ impl FakeJournal {
             durable: watch::channel(durable).0,
             oldest: AtomicU64::new(1),
             cursors: Mutex::default(),
+            stored: Mutex::default(),
+            earlier: Mutex::default(),
+            gone: Mutex::new(0..0),
         })
     }
 
@@ -35,12 +48,33 @@ impl FakeJournal {
     }
 
     pub fn open(&self, epoch: u64, durable: u64) {
+        let before = self.head();
+        self.earlier.lock().unwrap().extend(before.map(|head| (head.epoch, head.seq)));
         self.epoch.store(epoch, Ordering::SeqCst);
         self.durable.send_replace(durable);
     }
 
     pub fn forget_before(&self, oldest: u64) {
         self.oldest.store(oldest, Ordering::SeqCst);
+    }
+
+    /// A day that was put into quarantine.
+    pub fn lose(&self, events: Range<u64>) {
+        *self.gone.lock().unwrap() = events;
+    }
+
+    /// An earlier epoch whose last event was this.
+    pub fn earlier(&self, epoch: u64, last: u64) {
+        self.earlier.lock().unwrap().insert(epoch, last);
+    }
+
+    /// What an earlier life of the publisher stored.
+    pub fn stored(&self, ranges: Ranges) {
+        self.stored.lock().unwrap().push(ranges);
+    }
+
+    pub fn load_last(&self) -> Ranges {
+        self.stored.lock().unwrap().last().copied().unwrap()
     }
 
     pub fn cursor(&self) -> Option<Cursor> {
@@ -74,29 +108,40 @@ pub fn milestone(seq: u64, fact: Fact) -> Record {
 }
 
 impl Milestones for FakeJournal {
-    fn epoch(&self) -> Option<u64> {
-        Some(self.epoch.load(Ordering::SeqCst)).filter(|epoch| *epoch > 0)
+    fn head(&self) -> Option<Cursor> {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        (epoch > 0).then(|| Cursor { epoch, seq: *self.durable.borrow() })
     }
     fn durable(&self) -> watch::Receiver<u64> {
         self.durable.subscribe()
     }
-    fn after(&self, event_seq: u64, max: usize) -> Result<Vec<Record>, MilestonesError> {
-        let newest = *self.durable.borrow();
-        let first = (event_seq + 1).max(self.oldest.load(Ordering::SeqCst));
+    fn epochs(&self) -> Result<BTreeMap<u64, u64>, MilestonesError> {
+        let mut epochs = self.earlier.lock().unwrap().clone();
+        epochs.extend(self.head().map(|head| (head.epoch, head.seq)));
+        Ok(epochs)
+    }
+    fn after(&self, after: Cursor, max: usize) -> Result<Vec<Record>, MilestonesError> {
+        let Some(last) = self.epochs()?.get(&after.epoch).copied() else { return Ok(Vec::new()) };
+        let open = self.epoch.load(Ordering::SeqCst) == after.epoch;
+        let oldest = if open { self.oldest.load(Ordering::SeqCst) } else { 1 };
+        let first = (after.seq + 1).max(oldest);
+        let gone = self.gone.lock().unwrap().clone();
         let inducted = |seq: u64| Fact::Inducted {
             pass: PassKey { epoch: 3, track: u32::try_from(seq).unwrap() },
             length_mm: 300,
         };
-        Ok((first..=newest).take(max).map(|seq| milestone(seq, inducted(seq))).collect())
+        let kept = (first..=last).filter(|seq| !gone.contains(seq));
+        Ok(kept.take(max).map(|seq| milestone(seq, inducted(seq))).collect())
     }
     fn run_of(&self, _record: u64) -> Option<Arc<Started>> {
         Some(Arc::new(run()))
     }
-    fn load_cursor(&self) -> Result<Option<Cursor>, MilestonesError> {
-        Ok(self.cursor())
+    fn load(&self) -> Result<Option<Ranges>, MilestonesError> {
+        Ok(self.stored.lock().unwrap().last().copied())
     }
-    fn store_cursor(&self, cursor: Cursor) -> Result<(), MilestonesError> {
-        self.cursors.lock().unwrap().push(cursor);
+    fn store(&self, ranges: Ranges) -> Result<(), MilestonesError> {
+        self.stored.lock().unwrap().push(ranges);
+        self.cursors.lock().unwrap().push(ranges.backlog);
         Ok(())
     }
 }

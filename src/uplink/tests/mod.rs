@@ -1,5 +1,7 @@
 //! The uplink against brokers: a stub that can be told to misbehave, the embedded one, and mosquitto.
 
+pub mod anchors_up;
+mod backlog;
 pub mod journal;
 mod orders_down;
 mod outbox;
@@ -32,9 +34,11 @@ fn settings(port: u16) -> UplinkSettings {
         client_id: "sortd-test".to_owned(),
         login: None,
         window: 100,
+        backlog_per_s: 1_000_000,
         silence_ms: 5_000,
         packet_limit: 1 << 20,
         health_ms: 60_000,
+        echo_check: false,
     }
 }
 
