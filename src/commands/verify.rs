@@ -18,12 +18,12 @@ use crate::panel::client::Client;
 /// What to examine, and what to believe.
 #[derive(Debug, Args)]
 pub struct Options {
+    /// A claim bundle, as `sortd evidence` wrote it: needs neither line nor store.
+    #[arg(long, value_name = "FILE.zip", conflicts_with = "store")]
+    pub bundle: Option<PathBuf>,
     /// A copy of a store; the running line's own, through its socket, unless given.
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// A claim bundle, as `sortd evidence` wrote it; on any machine, without a line and without a store.
-    #[arg(long, value_name = "FILE.zip", conflicts_with = "store")]
-    pub bundle: Option<PathBuf>,
     /// Public key that anchors must be signed with (`signing-key.pub`, kept elsewhere); may be given again for
     /// the keys before it. Without it any key is believed that the anchors themselves name in order.
     #[arg(long, value_name = "FILE")]

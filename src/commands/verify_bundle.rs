@@ -10,7 +10,7 @@ use crate::evidence::verify::{Verdict, verify};
 use crate::journal::signing::PublicKey;
 use crate::panel::words;
 
-/// Verifies the bundle and says what comes out; signed by any one of the `trusted` keys.
+/// Verifies the bundle and says what comes out; without trusted keys, any that its anchors name is believed.
 pub fn command(bundle: &Path, trusted: &[PublicKey], format: Format) -> Exit {
     // One byte more than is taken tells that it is too large.
     let bytes = match read(bundle, BUNDLE_MOST + 1) {
@@ -20,12 +20,7 @@ pub fn command(bundle: &Path, trusted: &[PublicKey], format: Format) -> Exit {
             return Exit::Failed;
         }
     };
-    let verdict = match trusted {
-        [] => verify(&bytes, None),
-        [first, others @ ..] => others.iter().fold(verify(&bytes, Some(first)), |verdict, key| {
-            if verdict.is_proven() { verdict } else { verify(&bytes, Some(key)) }
-        }),
-    };
+    let verdict = verify(&bytes, trusted);
     let printed = if format.json { print_json(&verdict) } else { print(&text(bundle, &verdict)) };
     match printed {
         Exit::Done if !verdict.is_proven() => Exit::Finding,

@@ -76,7 +76,7 @@ pub fn collect(
     let wanted: BTreeSet<u64> = story.iter().map(|record| record.seq).collect();
     let proof = Proof::of(source, &wanted, &begins(&story))?;
     // What is told is what a verifier can derive: from the frames, not from what was read beside them.
-    let shown = proof.check(None)?;
+    let shown = proof.check(&[])?;
     let parcel = parcel(code, &shown.records).ok_or_else(not_found)?;
 
     let mut files = Files::default();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::journal::anchor::Anchor;
-use crate::journal::{Cursor, CursorStore, DaySpan, Frame, ReadError, Reader, Record, anchor_over};
+use crate::journal::{CursorStore, Cursors, DaySpan, Frame, ReadError, Reader, Record, anchor_over};
 
 /// A store that can be asked about a parcel. Every call may block on the disk.
 pub trait Source {
@@ -31,14 +31,14 @@ pub trait Source {
 pub struct Store {
     reader: Reader,
     directory: PathBuf,
-    cursor: Option<Cursor>,
+    cursors: Option<Cursors>,
 }
 
 impl Store {
-    /// The store that `reader` reads, in this directory; upstream's cursor is read now.
+    /// The store that `reader` reads, in this directory; upstream's cursors are read now.
     pub fn new(reader: Reader, directory: &Path) -> Store {
-        let cursor = CursorStore::open(directory).ok().map(|store| store.cursor());
-        Store { reader, directory: directory.to_owned(), cursor }
+        let cursors = CursorStore::open(directory).ok().map(|store| store.cursors());
+        Store { reader, directory: directory.to_owned(), cursors }
     }
 }
 
@@ -67,7 +67,11 @@ impl Source for Store {
     }
 
     fn acknowledged(&self, epoch: u64, event_seq: u64) -> Option<bool> {
-        let cursor = self.cursor?;
-        Some(cursor.epoch > epoch || (cursor.epoch == epoch && cursor.acked >= event_seq))
+        let Cursors { prefix, live } = self.cursors?;
+        let before = (epoch, event_seq) <= (prefix.epoch, prefix.acked);
+        // After an outage the live events run ahead of the backlog.
+        let ahead =
+            live.is_some_and(|live| live.epoch == epoch && live.from < event_seq && event_seq <= live.acked);
+        Some(before || ahead)
     }
 }

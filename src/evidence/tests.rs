@@ -208,7 +208,7 @@ fn proven(verdict: &Verdict) {
 
 /// The verdict over files that somebody changed with care: manifest and container are right.
 fn verdict_of(files: &Files) -> Verdict {
-    verify(&files.pack().unwrap(), None)
+    verify(&files.pack().unwrap(), &[])
 }
 
 fn file_named(verdict: &Verdict) -> &str {
@@ -221,7 +221,7 @@ fn a_bundle_is_proven_elsewhere_and_says_what_happened() {
     let stand = Stand::new();
     let (evidence, files) = stand.collect(CODE).unwrap();
     let packed = files.pack().unwrap();
-    let verdict = verify(&packed, Some(&stand.key()));
+    let verdict = verify(&packed, &[stand.key()]);
     proven(&verdict);
     // Two starts, eight records and eight of the passes, of which one is a read that was tied to none, and a photo.
     assert_eq!((verdict.records, verdict.anchored, verdict.photos), (19, 19, 1));
@@ -279,12 +279,12 @@ fn each_way_of_naming_a_parcel_finds_it_and_an_unknown_one_is_said() {
 fn an_altered_byte_anywhere_is_a_finding() {
     let stand = Stand::new();
     let packed = stand.collect(CODE).unwrap().1.pack().unwrap();
-    proven(&verify(&packed, None));
+    proven(&verify(&packed, &[]));
     // Every byte in turn is the work of `bundle`'s own test; here some of each file, through everything.
     for at in (0..packed.len()).step_by(packed.len() / 300) {
         let mut altered = packed.clone();
         altered[at] ^= 0x10;
-        let verdict = verify(&altered, None);
+        let verdict = verify(&altered, &[]);
         assert!(!verdict.is_proven() && !verdict.findings.is_empty(), "byte {at}");
     }
 }
@@ -421,7 +421,7 @@ fn numbers_that_no_store_has_are_findings() {
 fn the_key_of_another_line_proves_nothing() {
     let (stand, other) = (Stand::new(), Stand::new());
     let packed = stand.collect(CODE).unwrap().1.pack().unwrap();
-    let verdict = verify(&packed, Some(&other.key()));
+    let verdict = verify(&packed, &[other.key()]);
     assert_eq!(file_named(&verdict), "proof/anchors.json");
 }
 
@@ -559,7 +559,7 @@ fn the_answer_to_upstream_is_a_file_in_the_store_and_its_digest() {
     let packed = std::fs::read(&first.bundle).unwrap();
     assert_eq!((first.bytes, &first.sha256), (packed.len() as u64, &super::collect::digest(&packed)));
     assert_eq!(first.evidence.as_ref().unwrap()["code"], CODE);
-    proven(&verify(&packed, None));
+    proven(&verify(&packed, &[]));
     assert_eq!(answer(CODE).unwrap(), first);
     let kept = || std::fs::read_dir(stand.store().join("evidence")).unwrap().count();
     assert_eq!(kept(), 1, "the same evidence is one file");

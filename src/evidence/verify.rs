@@ -90,8 +90,9 @@ impl Verdict {
     }
 }
 
-/// Verifies a bundle; `trusted` is the line's public key, from elsewhere than from the bundle.
-pub fn verify(bytes: &[u8], trusted: Option<&PublicKey>) -> Verdict {
+/// Verifies a bundle; `trusted` are the line's public keys, from elsewhere than from the bundle. Without one, any
+/// that the anchors name is believed.
+pub fn verify(bytes: &[u8], trusted: &[PublicKey]) -> Verdict {
     let mut verdict = Verdict {
         verdict: "altered",
         code: None,
@@ -127,7 +128,7 @@ pub fn verify(bytes: &[u8], trusted: Option<&PublicKey>) -> Verdict {
     verdict
 }
 
-fn judge(files: &Files, trusted: Option<&PublicKey>, verdict: &mut Verdict) -> Result<(), Finding> {
+fn judge(files: &Files, trusted: &[PublicKey], verdict: &mut Verdict) -> Result<(), Finding> {
     let evidence: Evidence = json(files, "evidence.json")?;
     verdict.code = Some(evidence.code.clone());
     if evidence.format != FORMAT {
@@ -140,8 +141,8 @@ fn judge(files: &Files, trusted: Option<&PublicKey>, verdict: &mut Verdict) -> R
     verdict.anchored = shown.anchored.len() as u64;
     let summary = summary(&proof, &shown);
     verdict.keys.clone_from(&summary.keys);
-    verdict.key_pinned = trusted.is_some();
-    if trusted.is_none() {
+    verdict.key_pinned = !trusted.is_empty();
+    if trusted.is_empty() {
         verdict.notes.push(
             "no --key was given: the anchors are signed by whoever holds the key above; compare it with the line's"
                 .to_owned(),
