@@ -6,9 +6,9 @@ use std::path::Path;
 
 use sortd::panel::StatusDocument;
 
-use crate::alone;
 use crate::disk::{Mount, make_image, skipped};
 use crate::fast::{Flow, assert_all_told, fast_line, store_in};
+use crate::one_line;
 
 /// Size of the store's disk, and the limits on it.
 const DISK_MIB: u64 = 256;
@@ -20,7 +20,7 @@ const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50,
 
 #[test]
 fn a_full_disk_stops_induction_and_loses_nothing() {
-    let _alone = alone();
+    let _alone = one_line();
     if skipped("full disk") {
         return;
     }

@@ -7,8 +7,8 @@ use simulators::broker::Memory;
 use sortd::line::Tick;
 use sortd::watch::clock::Clock;
 
-use crate::alone;
 use crate::fast::{Flow, assert_all_told, fast_line};
+use crate::one_line;
 
 /// The rate of the case. Ten milliseconds lie between two parcels, so a busy machine hears some reads too late to
 /// know whose they are; what is tied to nobody is an exception.
@@ -20,7 +20,7 @@ const KILL_AT_MS: u64 = 7_000;
 
 #[test]
 fn an_outage_with_a_kill_in_it_costs_no_event_at_100_parcels_a_second() {
-    let _alone = alone();
+    let _alone = one_line();
     let mut line = fast_line(FLOW, 5, |_| ());
     line.until("a line in full flow", |status| {
         status.line.sums.inducted > 300 && status.line.sums.sorted > 0

@@ -9,7 +9,7 @@ use sortd::watch::clock::Clock;
 use crate::records::{PARCEL, numbered};
 use crate::store::{assert_whole, copy};
 use crate::writer::{PARCELS_PER_S, Role, Writing};
-use crate::{alone, random, rounds};
+use crate::{one_writer, random, rounds};
 
 /// Kills that one store lives through.
 const LIVES: usize = 10;
@@ -19,7 +19,7 @@ const LIFE_US: u64 = 900_000;
 
 #[test]
 fn nothing_told_durable_is_lost_by_kill_9() {
-    let _alone = alone();
+    let _alone = one_writer();
     let mut random = random(3);
     let rounds = rounds(10, 100);
     let clock = Clock::default();

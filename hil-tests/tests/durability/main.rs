@@ -48,8 +48,14 @@ pub fn random(rig: u64) -> StdRng {
     StdRng::seed_from_u64(u64::wrapping_add(seed, rig << 32))
 }
 
-/// The rigs measure and load the machine: one at a time.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lines measure and load the machine: one at a time.
+pub fn one_line() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writers wait for the disk more than for the processor; one of them may go beside a line.
+pub fn one_writer() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

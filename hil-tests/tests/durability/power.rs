@@ -9,7 +9,7 @@ use rand::Rng;
 use crate::disk::{Disk, Kind, skipped};
 use crate::store::assert_whole;
 use crate::writer::{Role, Writing};
-use crate::{alone, random, rounds};
+use crate::{one_writer, random, rounds};
 
 /// Losses of power that one store lives through: it has days behind it then, and what was cut off before.
 const LIVES: usize = 5;
@@ -19,7 +19,7 @@ const LIFE_MS: u64 = 900;
 
 #[test]
 fn nothing_told_durable_is_lost_with_the_power() {
-    let _alone = alone();
+    let _alone = one_writer();
     if skipped("loss of power") {
         return;
     }
@@ -61,7 +61,7 @@ fn nothing_told_durable_is_lost_with_the_power() {
 /// The same rig, the same disk, sled's own `flush` instead of the journal's sync: it must find the loss.
 #[test]
 fn the_rig_finds_what_a_plain_flush_of_sled_loses() {
-    let _alone = alone();
+    let _alone = one_writer();
     if skipped("loss of power, plain sled") {
         return;
     }

@@ -13,7 +13,7 @@ use sortd::watch::clock::Clock;
 
 use crate::fast::{Flow, assert_all_told, fast_line};
 use crate::store::{append, start, wait_durable};
-use crate::{alone, random, rounds};
+use crate::{one_line, random, rounds};
 
 /// Records of the store before the first start.
 const RECORDS: u64 = 100_000;
@@ -32,7 +32,7 @@ const FIRST_DIVERT_MOST_MS: u64 = 3_000;
 
 #[test]
 fn kills_between_scan_and_confirmation_forget_no_pass() {
-    let _alone = alone();
+    let _alone = one_line();
     let mut random = random(5);
     let kills = rounds(10, 100);
     let mut line = fast_line(FLOW, 6, prefill);

@@ -4,9 +4,9 @@
 use sortd::panel::StatusDocument;
 use sortd::watch::clock::Clock;
 
-use crate::alone;
 use crate::disk::{Mount, freeze, make_image, skipped, thaw};
 use crate::fast::{Flow, assert_all_told, fast_line, store_in};
+use crate::one_line;
 
 /// How long the disk takes nothing.
 const FROZEN_MS: u64 = 5_000;
@@ -21,7 +21,7 @@ const DISK_MIB: u64 = 256;
 
 #[test]
 fn not_one_divert_is_late_for_a_disk_that_stands_for_five_seconds() {
-    let _alone = alone();
+    let _alone = one_line();
     if skipped("slow disk") {
         return;
     }
