@@ -103,7 +103,6 @@ fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {
         "retries": status.retries,
         "refused": status.refused,
         "orders": status.orders,
-        "orders_refused": status.orders_refused,
         "days_deleted": status.days_deleted,
         "quarantined": status.quarantined.len(),
     })

@@ -42,7 +42,7 @@
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers
-//! orders/                 the register of active orders, a sled Db
+//! orders/                 the register of active orders and holds, append-only files
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
@@ -75,7 +75,7 @@ pub use cursor::{Cursor, CursorStore};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
-pub use orders::ORDER_LIMIT;
+pub use orders::{Entry as RegisterEntry, HoldEntry, Register, RegisterError};
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};

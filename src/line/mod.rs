@@ -13,6 +13,7 @@ pub mod event;
 mod front;
 #[cfg(test)]
 mod hazards;
+mod holds;
 mod measures;
 mod orders;
 pub mod outcome;
@@ -29,7 +30,8 @@ mod tests;
 mod tie;
 
 pub use front::{Line, SnapshotError};
-pub use orders::ORDERS_MOST;
+pub use holds::HOLDS_MOST;
+pub use orders::{KnownOrder, ORDERS_MOST, OrderRefusal};
 pub use replay::Differences;
 
 use serde::{Deserialize, Serialize};
