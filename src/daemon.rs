@@ -40,15 +40,17 @@ use self::shown::Shown;
 use self::supervise::Supervisor;
 use self::upstream::Upstream;
 use crate::device::sink::EventSink;
-use crate::device::{gate, scanner, sorter};
+use crate::device::{camera, gate, scanner, sorter};
 use crate::identify::CarrierRules;
-use crate::journal::{Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError, RegisterEntry};
+use crate::journal::{
+    ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError, RegisterEntry,
+};
 use crate::line::event::{Command, Event, Started};
 use crate::line::record::{Alarm, Severity};
 use crate::line::status::LineStatus;
 use crate::line::{KnownOrder, Tick};
 use crate::panel;
-use crate::site::{Finding, Site};
+use crate::site::{Finding, Loaded, Site};
 use crate::uplink::Topics;
 use crate::uplink::downstream::Downstream;
 use crate::uplink::health::LineBrief;
@@ -108,7 +110,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// Runs the daemon with the configuration in `directory` until it is told to end.
 pub fn run(directory: &Path) -> Result<(), RunError> {
     log::begin();
-    let (site, warnings) = crate::site::load(directory).map_err(RunError::Configuration)?;
+    let loaded = crate::site::load_with_sources(directory).map_err(RunError::Configuration)?;
+    let Loaded { site, warnings, sources } = loaded;
     let site = Arc::new(site);
     for warning in &warnings {
         tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
@@ -127,6 +130,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
     // The store is ours from here on: a second sortd beside a running one is no boot.
     let boot = crate::journal::next_boot(&site.store.directory)?;
+    let configuration = archive(&site.store.directory, &sources);
     if let Some(taken_up) = taken_up.as_ref().filter(|taken_up| taken_up.entries > 0) {
         tracing::info!(entries = taken_up.entries, "the line goes on from its in-flight records");
     }
@@ -149,6 +153,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         site,
         board,
         boot,
+        configuration,
         handle,
         acks,
         events_durable,
@@ -160,6 +165,19 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let end = journal.finish();
     tracing::info!(durable = end.durable, state = ?end.state, "journal closed");
     result
+}
+
+/// Keeps the configuration with the records that will be made under it. A disk that does not take it stops
+/// no line: the records name it all the same, and a replay then has to be given its directory.
+fn archive(store: &Path, sources: &[ConfigFile]) -> String {
+    crate::journal::archive_config(store, sources).unwrap_or_else(|error| {
+        tracing::error!(
+            %error,
+            remedy = "make room in the store and keep a copy of the configuration; a replay needs it",
+            "the configuration is not archived in the store"
+        );
+        crate::journal::config_hash(sources)
+    })
 }
 
 /// The store, open or on its way.
@@ -175,6 +193,8 @@ struct Running {
     board: Board,
     clock: Clock,
     boot: u64,
+    /// Name of the configuration in the store's archive.
+    configuration: String,
     handle: JournalHandle,
     acks: watch::Receiver<Option<sorter::PlcAck>>,
     events_durable: watch::Receiver<u64>,
@@ -204,7 +224,8 @@ impl Running {
             beat: beats.watch("line"),
         };
         let thread = LineThread::new(taken_up.line, taken_up.next_seq, self.clock, ends);
-        let first = vec![Event::Started(Started::of(&self.site, self.boot, self.clock.wall_us()))];
+        let started = Event::Started(Started::of(&self.site, self.boot, self.clock.wall_us()));
+        let first = vec![started, Event::Configured { hash: self.configuration.clone() }];
         let line = std::thread::Builder::new()
             .name("line".to_owned())
             .spawn(move || thread.run(first))
@@ -283,6 +304,9 @@ impl Running {
         }
         for settings in &self.site.gates {
             tasks.spawn(gate::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
+        }
+        for settings in &self.site.cameras {
+            tasks.spawn(camera::run(settings.clone(), sink(), board.clone(), clock, stopped.clone()));
         }
     }
 

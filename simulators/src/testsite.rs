@@ -111,6 +111,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             timeout_ms: 300,
             same_tag_ms: 1_000,
         }],
+        cameras: Vec::new(),
         carriers: CarrierRules {
             carriers: vec![
                 carrier("KERRY", "TH", "KEX[0-9]{11}", CheckRule::None),

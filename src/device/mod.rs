@@ -11,9 +11,11 @@
 //! | PLC | reads no further; its ring keeps the events, which are not acknowledged |
 //! | scanner, gate | a bounded spool per port, oldest read dropped and counted (`spool_full`) |
 //! | encoder polls | dropped and counted (`encoder_dropped`) |
+//! | camera | looks no further; the files stay where they are |
 
 pub mod backoff;
 pub mod bus;
+pub mod camera;
 pub mod gate;
 pub mod scanner;
 pub mod sink;

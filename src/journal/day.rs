@@ -9,10 +9,13 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::{HASH_BYTES, Link};
+use super::frame::Frame;
 use super::record::{self, VALUE_LIMIT, number};
 use super::slip::{self, SlipError};
 use super::{Record, keys};
@@ -70,16 +73,83 @@ pub(super) struct Begin {
     pub first_event: u64,
 }
 
+/// Where the chain stands in a day of layout 2; a day of layout 1 has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Links {
+    /// Before the day's first record.
+    pub before: Link,
+    /// Of its last record; `before` where it holds none.
+    pub last: Link,
+}
+
 /// Content of the file `span`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SpanSlip {
     pub begin: Begin,
-    /// Last record and last milestone, once the day is sealed.
-    pub sealed: Option<(u64, u64)>,
+    /// Link before the first record; `None` in a day of layout 1.
+    pub before: Option<Link>,
+    /// What it ends with, once the day is sealed.
+    pub sealed: Option<Sealed>,
+}
+
+/// The end of a sealed day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub last_seq: u64,
+    pub last_event: u64,
+    /// `None` in a day of layout 1.
+    pub link: Option<Link>,
+}
+
+/// The slip of a day of layout 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpanV1 {
+    begin: Begin,
+    sealed: Option<(u64, u64)>,
+}
+
+/// The slip of a day of layout 2.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpanV2 {
+    begin: Begin,
+    before: Link,
+    sealed: Option<(u64, u64, Link)>,
+}
+
+impl SpanSlip {
+    pub fn links(&self) -> Option<Links> {
+        Some(Links { before: self.before?, last: self.sealed?.link? })
+    }
+
+    pub fn write(&self, path: &Path) -> Result<(), SlipError> {
+        let (path, begin) = (path.join("span"), self.begin);
+        let Some(before) = self.before else {
+            let sealed = self.sealed.map(|sealed| (sealed.last_seq, sealed.last_event));
+            return slip::write_version(&path, 1, &SpanV1 { begin, sealed });
+        };
+        let sealed =
+            self.sealed.map(|sealed| (sealed.last_seq, sealed.last_event, sealed.link.unwrap_or(before)));
+        slip::write_version(&path, 2, &SpanV2 { begin, before, sealed })
+    }
 }
 
 pub(super) fn read_span(path: &Path) -> Result<Option<SpanSlip>, SlipError> {
-    slip::read(&path.join("span"))
+    let Some((version, body)) = slip::load(&path.join("span"))? else { return Ok(None) };
+    let slip = match version {
+        1 => {
+            let SpanV1 { begin, sealed } = body.decode()?;
+            let sealed = sealed.map(|(last_seq, last_event)| Sealed { last_seq, last_event, link: None });
+            SpanSlip { begin, before: None, sealed }
+        }
+        2 => {
+            let SpanV2 { begin, before, sealed } = body.decode()?;
+            let sealed =
+                sealed.map(|(last_seq, last_event, link)| Sealed { last_seq, last_event, link: Some(link) });
+            SpanSlip { begin, before: Some(before), sealed }
+        }
+        other => return Err(body.unknown(other)),
+    };
+    Ok(Some(slip))
 }
 
 /// An open day.
@@ -93,6 +163,18 @@ pub(super) struct Day {
     last_seq: AtomicU64,
     last_event: AtomicU64,
     last_tick: AtomicU64,
+    /// `None` in a day of layout 1.
+    links: Option<Mutex<Links>>,
+}
+
+/// How much of a day is read when it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Every frame: what is written again must be whole.
+    All,
+    /// Where it begins and ends, which `span` must confirm once it is sealed. Each record is checked when
+    /// it is read, and whether all of them are is a question for `sortd verify`.
+    Ends,
 }
 
 /// What reading through a day found.
@@ -100,15 +182,16 @@ struct Tally {
     last_seq: u64,
     last_event: u64,
     last_tick: Tick,
+    last_link: Option<Link>,
 }
 
 impl Day {
-    /// A new day in a new directory.
-    pub fn create(days: &Path, name: &str, begin: Begin, cache: u64) -> Result<Day, DayError> {
+    /// A new day in a new directory, which goes on with the chain behind `before`.
+    pub fn create(days: &Path, name: &str, begin: Begin, before: Link, cache: u64) -> Result<Day, DayError> {
         let path = days.join(name);
         let day = || {
             let db = open_sled(&path, cache, name)?;
-            let head = encode_head(begin);
+            let head = encode_head(begin, Some(before));
             guarded(name, || db.insert(keys::HEAD, head.to_vec()))?;
             Ok((db, open_file(&path, name)?))
         };
@@ -128,11 +211,12 @@ impl Day {
             last_seq: AtomicU64::new(begin.first_seq - 1),
             last_event: AtomicU64::new(begin.first_event - 1),
             last_tick: AtomicU64::new(0),
+            links: Some(Mutex::new(Links { before, last: before })),
         })
     }
 
-    /// Opens a day and reads all of it. `None`: it never got a first record.
-    pub fn open(days: &Path, name: &str, cache: u64) -> Result<Option<Day>, DayError> {
+    /// Opens a day and reads as much of it as told. `None`: it never got a first record.
+    pub fn open(days: &Path, name: &str, cache: u64, read: Read) -> Result<Option<Day>, DayError> {
         let path = days.join(name);
         // The Db repeats what a damaged span said.
         let span = match read_span(&path) {
@@ -156,24 +240,26 @@ impl Day {
                 Err(damaged(name, "it opens empty or without its head, but records were written".to_owned()))
             };
         };
-        let begin = decode_head(&head).ok_or_else(|| damaged(name, "its head is unreadable".to_owned()))?;
+        let head = decode_head(&head).ok_or_else(|| damaged(name, "its head is unreadable".to_owned()))?;
+        let (begin, before) = head;
         if let Some(span) = span
-            && span.begin != begin
+            && (span.begin, span.before) != head
         {
-            return Err(damaged(name, format!("it begins {begin:?}, but span says {:?}", span.begin)));
+            let said = (span.begin, span.before);
+            return Err(damaged(name, format!("it begins {head:?}, but span says {said:?}")));
         }
-        let tally = catch(name, || verify(&db, begin, name))??;
+        let tally = match read {
+            Read::All => catch(name, || verify(&db, begin, before, name))??,
+            Read::Ends => catch(name, || glance(&db, begin, before, name))??,
+        };
         if span.is_some_and(|span| span.sealed.is_none()) && tally.last_seq < begin.first_seq {
             return Err(damaged(name, "it opens without records, but some were written".to_owned()));
         }
-        if let Some((last_seq, last_event)) = span.and_then(|span| span.sealed)
-            && (last_seq, last_event) != (tally.last_seq, tally.last_event)
+        let ends = Sealed { last_seq: tally.last_seq, last_event: tally.last_event, link: tally.last_link };
+        if let Some(sealed) = span.and_then(|span| span.sealed)
+            && sealed != ends
         {
-            let what = format!(
-                "it was sealed at record {last_seq}, milestone {last_event}, but ends at {}, {}",
-                tally.last_seq, tally.last_event
-            );
-            return Err(damaged(name, what));
+            return Err(damaged(name, format!("it was sealed at {sealed:?}, but ends at {ends:?}")));
         }
         Ok(Some(Day {
             file: open_file(&path, name)?,
@@ -184,6 +270,7 @@ impl Day {
             last_seq: AtomicU64::new(tally.last_seq),
             last_event: AtomicU64::new(tally.last_event),
             last_tick: AtomicU64::new(tally.last_tick.0),
+            links: before.zip(tally.last_link).map(|(before, last)| Mutex::new(Links { before, last })),
         }))
     }
 
@@ -200,6 +287,12 @@ impl Day {
         }
     }
 
+    /// Where the chain stands; `None` in a day of layout 1, which gets no further record.
+    pub fn links(&self) -> Option<Links> {
+        let links = self.links.as_ref()?;
+        Some(*links.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub fn last_tick(&self) -> Tick {
         Tick(self.last_tick.load(Ordering::Acquire))
     }
@@ -208,9 +301,9 @@ impl Day {
         self.last_seq.load(Ordering::Acquire) < self.begin.first_seq
     }
 
-    /// Makes `records` durable, with `batch` made from them. Doing it again with the same records changes
-    /// nothing, so a batch whose fate is unknown is simply given again.
-    pub fn commit(&self, batch: sled::Batch, records: &[Record]) -> Result<(), DayError> {
+    /// Makes `records` durable, with `batch` made from them; the last one's link is `link`. Doing it again
+    /// with the same records changes nothing, so a batch whose fate is unknown is simply given again.
+    pub fn commit(&self, batch: sled::Batch, records: &[Record], link: Link) -> Result<(), DayError> {
         guarded(&self.name, || self.db.apply_batch(batch))?;
         self.sync()?;
         let first = self.is_empty();
@@ -219,10 +312,13 @@ impl Day {
         }
         if let Some(last) = records.last() {
             self.last_tick.store(last.at.0, Ordering::Release);
+            if let Some(links) = &self.links {
+                links.lock().unwrap_or_else(PoisonError::into_inner).last = link;
+            }
             self.last_seq.fetch_max(last.seq, Ordering::Release);
         }
         if first {
-            self.write_span(None)?;
+            self.write_span(false)?;
         }
         Ok(())
     }
@@ -236,13 +332,18 @@ impl Day {
     /// No record will follow.
     pub fn seal(&self) -> Result<(), DayError> {
         self.sync()?;
-        let span = self.span();
-        self.write_span(Some((span.last_seq, span.last_event)))
+        self.write_span(true)
     }
 
-    fn write_span(&self, sealed: Option<(u64, u64)>) -> Result<(), DayError> {
-        let span = SpanSlip { begin: self.begin, sealed };
-        slip::write(&self.path.join("span"), &span).map_err(|error| disk(&self.name, &error))
+    fn write_span(&self, sealed: bool) -> Result<(), DayError> {
+        let (span, links) = (self.span(), self.links());
+        let sealed = sealed.then(|| Sealed {
+            last_seq: span.last_seq,
+            last_event: span.last_event,
+            link: links.map(|links| links.last),
+        });
+        let slip = SpanSlip { begin: self.begin, before: links.map(|links| links.before), sealed };
+        slip.write(&self.path).map_err(|error| disk(&self.name, &error))
     }
 
     /// Stores the core's state after record `seq` in chunks; the first, which makes it whole, last.
@@ -266,9 +367,24 @@ impl Day {
         self.sync()
     }
 
-    /// The newest snapshot that is whole.
-    pub fn latest_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, DayError> {
-        let mut before = keys::snapshot(u64::MAX, u16::MAX);
+    /// Records after which a snapshot stands, ascending.
+    pub fn snapshots(&self) -> Result<Vec<u64>, DayError> {
+        let mut found = Vec::new();
+        let mut from = keys::snapshot(0, 0);
+        // From one to the next, past the chunks in between.
+        while let Some((key, _)) = guarded(&self.name, || {
+            self.db.range(from..=keys::snapshot(u64::MAX, u16::MAX)).next().transpose()
+        })? {
+            let seq = number(&key[1..9]);
+            found.push(seq);
+            from = keys::snapshot(seq.saturating_add(1), 0);
+        }
+        Ok(found)
+    }
+
+    /// The newest snapshot that is whole and stands after record `seq` or an earlier one.
+    pub fn latest_snapshot(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, DayError> {
+        let mut before = keys::snapshot(seq.saturating_add(1), 0);
         loop {
             let range = keys::snapshot(0, 0)..before;
             let newest = guarded(&self.name, || self.db.range(range.clone()).next_back().transpose())?;
@@ -307,11 +423,23 @@ impl Day {
         (first..=span.last_event).take(max).map(milestone).collect()
     }
 
-    /// One record that must be there.
-    pub fn record(&self, seq: u64) -> Result<Record, DayError> {
+    /// Durable frames from `from` on, at most `max`, as they are found.
+    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, DayError> {
+        let span = self.span();
+        let first = from.max(span.begin.first_seq);
+        let frame = |seq| Ok(Frame { seq, bytes: self.frame(seq)?.to_vec() });
+        (first..=span.last_seq).take(max).map(frame).collect()
+    }
+
+    fn frame(&self, seq: u64) -> Result<sled::IVec, DayError> {
         let missing = || damaged(&self.name, format!("record {seq} is missing"));
         let first = guarded(&self.name, || self.db.get(keys::record(seq)))?.ok_or_else(missing)?;
-        let bytes = catch(&self.name, || whole_record(&self.db, seq, &first, &self.name))??;
+        catch(&self.name, || whole_record(&self.db, seq, &first, &self.name))?
+    }
+
+    /// One record that must be there.
+    pub fn record(&self, seq: u64) -> Result<Record, DayError> {
+        let bytes = self.frame(seq)?;
         let record = record::decode(&bytes).map_err(|error| broken(&self.name, seq, &error))?;
         if record.seq == seq {
             Ok(record)
@@ -396,7 +524,7 @@ pub(super) fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
     }
 }
 
-fn verify(db: &sled::Db, begin: Begin, name: &str) -> Result<Tally, DayError> {
+fn verify(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Result<Tally, DayError> {
     let failed = |error: sled::Error| sled_error(name, &error);
     let mut events = db.scan_prefix(b"e");
     let (mut seq, mut event) = (begin.first_seq, begin.first_event);
@@ -422,6 +550,9 @@ fn verify(db: &sled::Db, begin: Begin, name: &str) -> Result<Tally, DayError> {
             }
             event += 1;
         }
+        if record::link(&bytes).is_some() != before.is_some() {
+            return Err(damaged(name, format!("record {seq} is of another layout than its day")));
+        }
         seq += 1;
         last = Some(bytes);
     }
@@ -429,11 +560,36 @@ fn verify(db: &sled::Db, begin: Begin, name: &str) -> Result<Tally, DayError> {
         let what = format!("milestone {} belongs to no record", number(&extra.0[1..]));
         return Err(damaged(name, what));
     }
-    let last_tick = match last {
-        Some(bytes) => record::decode(&bytes).map_err(|error| broken(name, seq - 1, &error))?.at,
-        None => Tick(0),
+    let (last_tick, last_link) = match last {
+        Some(bytes) => {
+            let record = record::decode(&bytes).map_err(|error| broken(name, seq - 1, &error))?;
+            (record.at, record::link(&bytes))
+        }
+        None => (Tick(0), before),
     };
-    Ok(Tally { last_seq: seq - 1, last_event: event - 1, last_tick })
+    Ok(Tally { last_seq: seq - 1, last_event: event - 1, last_tick, last_link })
+}
+
+/// Where a day ends, by its last keys.
+fn glance(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Result<Tally, DayError> {
+    let failed = |error: sled::Error| sled_error(name, &error);
+    let last = |prefix: &[u8]| db.scan_prefix(prefix).next_back().transpose().map_err(failed);
+    let last_event = last(b"e")?.map_or(begin.first_event - 1, |(key, _)| number(&key[1..]));
+    let Some((key, first)) = last(b"r")? else {
+        return Ok(Tally {
+            last_seq: begin.first_seq - 1,
+            last_event,
+            last_tick: Tick(0),
+            last_link: before,
+        });
+    };
+    let seq = number(&key[1..]);
+    let bytes = whole_record(db, seq, &first, name)?;
+    let record = record::decode(&bytes).map_err(|error| broken(name, seq, &error))?;
+    if record.seq != seq || seq < begin.first_seq {
+        return Err(damaged(name, format!("record {} under number {seq}", record.seq)));
+    }
+    Ok(Tally { last_seq: seq, last_event, last_tick: record.at, last_link: record::link(&bytes) })
 }
 
 /// The first value and its continuations.
@@ -462,23 +618,30 @@ fn whole_snapshot(chunks: &[Pair]) -> Option<Vec<u8>> {
     (len as usize == body.len() && crc == crc32fast::hash(body)).then(|| body.to_vec())
 }
 
-pub(super) fn encode_head(begin: Begin) -> [u8; 29] {
-    let mut bytes = [1; 29];
-    bytes[1..9].copy_from_slice(&begin.epoch.to_be_bytes());
-    bytes[9..17].copy_from_slice(&begin.first_seq.to_be_bytes());
-    bytes[17..25].copy_from_slice(&begin.first_event.to_be_bytes());
-    let crc = crc32fast::hash(&bytes[..25]);
-    bytes[25..].copy_from_slice(&crc.to_be_bytes());
+/// Head of a day: version 2 with the link before its first record, version 1 without.
+pub(super) fn encode_head(begin: Begin, before: Option<Link>) -> Vec<u8> {
+    let mut bytes = vec![if before.is_some() { 2 } else { 1 }];
+    for number in [begin.epoch, begin.first_seq, begin.first_event] {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
+    bytes.extend_from_slice(before.as_ref().map_or(&[], |link| &link.0[..]));
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-fn decode_head(bytes: &[u8]) -> Option<Begin> {
+fn decode_head(bytes: &[u8]) -> Option<(Begin, Option<Link>)> {
     let begin = Begin {
         epoch: number(bytes.get(1..9)?),
         first_seq: number(bytes.get(9..17)?),
         first_event: number(bytes.get(17..25)?),
     };
-    (encode_head(begin) == bytes && begin.first_seq > 0 && begin.first_event > 0).then_some(begin)
+    let before = match bytes[0] {
+        2 => Some(Link(bytes.get(25..25 + HASH_BYTES)?.try_into().ok()?)),
+        _ => None,
+    };
+    let right = encode_head(begin, before) == bytes && begin.first_seq > 0 && begin.first_event > 0;
+    right.then_some((begin, before))
 }
 
 /// Opens a sled Db as this room opens each of them.

@@ -166,7 +166,7 @@ impl JournalHandle {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, StartError> {
+pub(super) fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join("lock");
     let file = File::create(&path).map_err(|source| SlipError::at(&path, source))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

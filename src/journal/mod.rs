@@ -16,6 +16,7 @@
 //! # Invariants
 //!
 //! - Record numbers have no gap within one store epoch, and none is ever given twice.
+//! - Each record carries its link of the chain ([`chain`]), which goes on from day to day within an epoch.
 //! - Milestones carry an *event sequence* without gap from 1 within one store epoch, in record order.
 //! - A record that was told to the listener is found again after kill -9 and after loss of power.
 //! - A record is given out only if its number, its length and its CRC32 agree; otherwise the answer is an
@@ -41,15 +42,22 @@
 //! ```text
 //! lock                    held by the one daemon that writes here
 //! checkpoint cursor boots small files, written whole or not at all
-//! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers
+//! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! orders/                 the register of active orders and holds, append-only files
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
+//! configs/<hash>/         the configurations the records were made under
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+mod archive;
+pub mod anchor;
+mod base64;
+pub mod chain;
+mod configs;
 mod cursor;
 mod day;
+mod frame;
 mod handle;
 mod inflight;
 mod keys;
@@ -61,17 +69,25 @@ mod record;
 mod retention;
 mod settle;
 mod shelf;
+pub mod signing;
 mod slip;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{Archive, ArchiveError};
+pub use configs::{
+    CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
+    read_config,
+};
 pub use cursor::{Cursor, CursorStore};
+pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};

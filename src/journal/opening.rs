@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Link, Tip};
 use super::cursor::{self, Cursor};
-use super::day::{self, Day, DayError, Span, disk};
+use super::day::{self, Day, DayError, Links, Read, Sealed, Span, disk};
 use super::inflight;
 use super::orders::{self, Orders, Register};
 use super::quarantine::{Quarantined, put_aside};
@@ -118,6 +119,8 @@ pub(super) struct Ground {
     pub last_seq: u64,
     pub last_event: u64,
     pub last_tick: Tick,
+    /// Where the chain goes on.
+    pub tip: Tip,
     /// Start of the run in force, as a record's bytes, for the next day.
     pub run: Option<(Record, Vec<u8>)>,
     pub quarantined: Vec<Quarantined>,
@@ -146,7 +149,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     let mut open = Vec::new();
     let mut damaged = None;
     for name in unsealed {
-        match Day::open(&days, &name, settings.cache_bytes()) {
+        match Day::open(&days, &name, settings.cache_bytes(), Read::All) {
             Ok(Some(day)) if !day.is_empty() => open.push(day),
             // It never got a record; whether it should have is seen below.
             Ok(empty) => {
@@ -242,6 +245,20 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     }
     let run = newest_run(&days, settings, current.as_ref(), &sealed);
     let last_tick = current.as_ref().map_or(Tick(0), Day::last_tick);
+    let links = match (&current, sealed.last()) {
+        (Some(day), _) => day.links(),
+        (None, Some(span)) => sealed_links(settings, &days, &span.name)?,
+        (None, None) => None,
+    };
+    let tip = match links.map_or(Link::UNKNOWN, |links| links.last) {
+        link if links.is_some() && !fresh => Tip::After(link),
+        link => Tip::Severed(link),
+    };
+    if let Some(day) = current.take_if(|day| day.links().is_none()) {
+        // Written before there was a chain: it stays as it is, and a new day begins with the next record.
+        day.seal()?;
+        sealed.push(day.span());
+    }
     let (epoch, last_event) = match kept_last {
         Some(span) if !fresh => (span.begin.epoch, span.last_event),
         Some(_) | None => (epoch_after(known_epoch), 0),
@@ -256,6 +273,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
         last_seq: goes_on_at - 1,
         last_event,
         last_tick,
+        tip,
         run,
         quarantined,
         missing,
@@ -321,7 +339,7 @@ fn list(settings: &JournalSettings, days: &Path) -> Result<(Vec<Span>, Vec<Strin
         }
         let slip = tolerate(settings, day::read_span(&entry.path()))?;
         match slip.and_then(|slip| slip.sealed.map(|last| (slip.begin, last))) {
-            Some((begin, (last_seq, last_event))) => {
+            Some((begin, Sealed { last_seq, last_event, .. })) => {
                 sealed.push(Span { name, begin, last_seq, last_event });
             }
             None => unsealed.push(name),
@@ -329,6 +347,10 @@ fn list(settings: &JournalSettings, days: &Path) -> Result<(Vec<Span>, Vec<Strin
     }
     unsealed.sort();
     Ok((sealed, unsealed))
+}
+
+fn sealed_links(settings: &JournalSettings, days: &Path, name: &str) -> Result<Option<Links>, DayError> {
+    Ok(tolerate(settings, day::read_span(&days.join(name)))?.and_then(|slip| slip.links()))
 }
 
 /// Days that are missing between others were put aside or deleted by hand: known since, said again.
@@ -409,7 +431,7 @@ fn newest_run(
 ) -> Option<(Record, Vec<u8>)> {
     let run = match (current, sealed.last()) {
         (Some(day), _) => day.run_before(u64::MAX),
-        (None, Some(span)) => Day::open(days, &span.name, settings.cache_bytes())
+        (None, Some(span)) => Day::open(days, &span.name, settings.cache_bytes(), Read::Ends)
             .and_then(|day| day.map_or(Ok(None), |day| day.run_before(u64::MAX))),
         (None, None) => Ok(None),
     };
@@ -426,7 +448,7 @@ pub(super) fn recover(shelf: &Shelf, epoch: u64) -> Result<StoreRecovery, DayErr
     let mut snapshot = None;
     for span in spans.iter().rev().filter(|span| span.begin.epoch == epoch).take(2) {
         let day: Arc<Day> = shelf.day(&span.name)?;
-        snapshot = day.latest_snapshot()?;
+        snapshot = day.latest_snapshot(u64::MAX)?;
         if snapshot.is_some() {
             break;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::day::{DayError, Span};
+use super::frame::{DaySpan, Frame};
 use super::shelf::Shelf;
 use super::{Record, keys};
 use crate::line::PassKey;
@@ -110,6 +111,45 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// Every day that is kept, oldest first, with where the chain stands in it.
+    pub fn days(&self) -> Result<Vec<DaySpan>, ReadError> {
+        if self.shelf.is_ready() { self.checked(self.shelf.day_spans()) } else { Err(ReadError::NotOpenYet) }
+    }
+
+    /// Durable records from number `from` on as they stand in the store, byte for byte, at most `max`.
+    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
+        let mut found = Vec::new();
+        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
+            if found.len() < max {
+                let day = self.day(span)?;
+                found.extend(self.checked(day.frames(from, max - found.len()))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Records after which a snapshot of the core is stored, ascending.
+    pub fn snapshots(&self) -> Result<Vec<u64>, ReadError> {
+        let mut found = Vec::new();
+        for span in self.spans()? {
+            let day = self.day(&span)?;
+            found.extend(self.checked(day.snapshots())?);
+        }
+        Ok(found)
+    }
+
+    /// The newest snapshot of the core that stands after record `seq` or an earlier one, with the number
+    /// of that record.
+    pub fn latest_snapshot_before(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        for span in self.spans()?.iter().rev().filter(|span| span.begin.first_seq <= seq) {
+            let day = self.day(span)?;
+            if let Some(found) = self.checked(day.latest_snapshot(seq))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The run a record belongs to: the names its numbers stand for.

@@ -1,28 +1,44 @@
-//! A record as bytes: `RecordV1`.
+//! A record as bytes: a frame, of version 1 or 2 around the same body.
 //!
 //! ```text
 //!  0     1       9           17      21      25
 //!  +-----+-------+-----------+-------+-------+----------------------------+
-//!  | ver | seq   | event seq | len   | crc32 | body: RecordV1 in bincode  |
+//!  | 1   | seq   | event seq | len   | crc32 | body: RecordV1 in bincode  |
 //!  +-----+-------+-----------+-------+-------+----------------------------+
-//! ```
-//! Numbers of the header are big-endian; event seq 0 means *no milestone*. The CRC covers the header before
-//! it and the body. bincode has no schema and would decode most flipped bits to a wrong value, so nothing
-//! is decoded before the CRC agrees, and all of the body must be used.
 //!
-//! A change of shape is a `RecordV2` beside this one with the next version byte, never an edit.
+//!  0     1       9           17      21      25            57
+//!  +-----+-------+-----------+-------+-------+-------------+----------------------------+
+//!  | 2   | seq   | event seq | len   | crc32 | link (32)   | body: RecordV1 in bincode  |
+//!  +-----+-------+-----------+-------+-------+-------------+----------------------------+
+//! ```
+//! Numbers of the header are big-endian; event seq 0 means *no milestone*; the link is the chain's up to
+//! and with this record ([`super::chain`]). The CRC covers everything but itself. bincode has no schema and
+//! would decode most flipped bits to a wrong value, so nothing is decoded before the CRC agrees, and all of
+//! the body must be used.
+//!
+//! The store writes version 2. Version 1 is what days before it hold, and what the in-flight log writes:
+//! records there are not numbered among the milestones yet, and so cannot be chained.
+//!
+//! A change of the body's shape is a `RecordV2` beside the one here with the next version byte, never an edit.
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Digest, HASH_BYTES, Link};
 use super::{Numbered, Record};
 use crate::line::Tick;
 use crate::line::record::{Alarm, Body, Entry, Fact, Severity};
 
-/// Version byte of the shape below.
-const VERSION: u8 = 1;
+/// Version byte of an unchained frame.
+const UNCHAINED: u8 = 1;
+/// Version byte of a chained frame.
+const CHAINED: u8 = 2;
 
-/// Bytes before the body.
-pub(super) const HEADER: usize = 25;
+/// What both versions begin with: all that a length can be read from.
+pub(super) const COMMON_HEADER: usize = 25;
+/// Version, numbers and length: what a canonical record begins with.
+const CANONICAL_HEADER: usize = 21;
+/// Bytes before the body of a chained frame.
+pub(super) const CHAINED_HEADER: usize = COMMON_HEADER + HASH_BYTES;
 
 /// Largest value given to sled: a page of more than a quarter of a 512 KiB segment becomes a file under
 /// `blobs/`, which sled never syncs. Longer records continue under further keys.
@@ -32,7 +48,7 @@ pub const VALUE_LIMIT: usize = 7_900;
 /// about 25 KB.
 pub const RECORD_LIMIT: usize = 65_536;
 
-/// Body of version 1.
+/// Body of either version.
 #[derive(Deserialize)]
 struct RecordV1 {
     at: Tick,
@@ -81,7 +97,7 @@ pub enum DecodeError {
         came: usize,
     },
     /// Written by a newer program, or damaged.
-    #[error("version {0} is not known here (1 is)")]
+    #[error("version {0} is not known here (1 and 2 are)")]
     Version(u8),
     /// The checksum does not agree.
     #[error("CRC32 {expected:08x} expected, {came:08x} came")]
@@ -90,6 +106,14 @@ pub enum DecodeError {
         expected: u32,
         /// Over the bytes.
         came: u32,
+    },
+    /// It is another record.
+    #[error("record {expected} expected, {came} came")]
+    Number {
+        /// Under this number it was found.
+        expected: u64,
+        /// This number it has.
+        came: u64,
     },
     /// The body does not decode, or not to its end.
     #[error("body: {0}")]
@@ -103,6 +127,58 @@ pub(super) struct Head {
     pub event_seq: Option<u64>,
 }
 
+/// The body of a record: the same bytes in each version of a frame.
+pub(super) fn encode_body(seq: u64, wall_us: i64, at: Tick, body: &Body) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::with_capacity(192);
+    let shape = RecordV1Ref { at, wall_us, body };
+    bincode::serde::encode_into_std_write(&shape, &mut bytes, bincode::config::standard())
+        .map_err(|error| EncodeError::Shape { seq, what: error.to_string() })?;
+    if bytes.len() > RECORD_LIMIT {
+        return Err(EncodeError::TooLarge { seq, bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// An unchained frame around a body, behind what `frame` holds already.
+pub(super) fn frame_v1(frame: &mut Vec<u8>, seq: u64, event_seq: Option<u64>, body: &[u8]) {
+    let from = frame.len();
+    push_header(frame, UNCHAINED, seq, event_seq, body);
+    frame.extend_from_slice(body);
+    seal(&mut frame[from..]);
+}
+
+/// A chained frame around a body, behind what `frame` holds already; returns its link.
+pub(super) fn frame_v2(
+    frame: &mut Vec<u8>,
+    seq: u64,
+    event_seq: Option<u64>,
+    body: &[u8],
+    before: Link,
+) -> Link {
+    let from = frame.len();
+    push_header(frame, CHAINED, seq, event_seq, body);
+    let link = before.next(&Digest::of(&[&frame[from..from + CANONICAL_HEADER], body]));
+    frame.extend_from_slice(&link.0);
+    frame.extend_from_slice(body);
+    seal(&mut frame[from..]);
+    link
+}
+
+fn push_header(frame: &mut Vec<u8>, version: u8, seq: u64, event_seq: Option<u64>, body: &[u8]) {
+    frame.push(version);
+    frame.extend_from_slice(&seq.to_be_bytes());
+    frame.extend_from_slice(&event_seq.unwrap_or(0).to_be_bytes());
+    // `encode_body` gives no more than its limit.
+    frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+    frame.extend_from_slice(&[0; COMMON_HEADER - CANONICAL_HEADER]);
+}
+
+fn seal(frame: &mut [u8]) {
+    let crc = checksum(frame);
+    frame[CANONICAL_HEADER..COMMON_HEADER].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// A whole unchained frame.
 pub(super) fn encode(
     seq: u64,
     event_seq: Option<u64>,
@@ -110,21 +186,10 @@ pub(super) fn encode(
     at: Tick,
     body: &Body,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(256);
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&seq.to_be_bytes());
-    bytes.extend_from_slice(&event_seq.unwrap_or(0).to_be_bytes());
-    bytes.extend_from_slice(&[0; 8]);
-    let shape = RecordV1Ref { at, wall_us, body };
-    bincode::serde::encode_into_std_write(&shape, &mut bytes, bincode::config::standard())
-        .map_err(|error| EncodeError::Shape { seq, what: error.to_string() })?;
-    let len = bytes.len() - HEADER;
-    let len_u32 = u32::try_from(len).ok().filter(|_| len <= RECORD_LIMIT);
-    let len_u32 = len_u32.ok_or(EncodeError::TooLarge { seq, bytes: len })?;
-    bytes[17..21].copy_from_slice(&len_u32.to_be_bytes());
-    let crc = checksum(&bytes);
-    bytes[21..25].copy_from_slice(&crc.to_be_bytes());
-    Ok(bytes)
+    let body = encode_body(seq, wall_us, at, body)?;
+    let mut frame = Vec::with_capacity(COMMON_HEADER + body.len());
+    frame_v1(&mut frame, seq, event_seq, &body);
+    Ok(frame)
 }
 
 /// A record that no format limit allows is replaced by one that says so: the number stays taken, nothing
@@ -139,26 +204,30 @@ pub(super) fn stand_in(seq: u64, at: Tick, why: &EncodeError) -> Entry {
     Entry { at, body }
 }
 
-/// Length of the whole record that begins with these bytes; only as right as the bytes are.
-pub(super) fn total_len(first: &[u8]) -> Result<usize, DecodeError> {
-    if first.len() < HEADER {
-        return Err(DecodeError::Length { expected: HEADER, came: first.len() });
+/// Bytes before the body of the frame that begins with these bytes.
+fn header_len(first: &[u8]) -> Result<usize, DecodeError> {
+    if first.len() < COMMON_HEADER {
+        return Err(DecodeError::Length { expected: COMMON_HEADER, came: first.len() });
     }
+    match first[0] {
+        UNCHAINED => Ok(COMMON_HEADER),
+        CHAINED => Ok(CHAINED_HEADER),
+        other => Err(DecodeError::Version(other)),
+    }
+}
+
+/// Length of the whole frame that begins with these bytes; only as right as the bytes are.
+pub(super) fn total_len(first: &[u8]) -> Result<usize, DecodeError> {
+    let header = header_len(first)?;
     let len = u32::from_be_bytes([first[17], first[18], first[19], first[20]]) as usize;
     if len > RECORD_LIMIT {
         return Err(DecodeError::Length { expected: RECORD_LIMIT, came: len });
     }
-    Ok(HEADER + len)
+    Ok(header + len)
 }
 
 /// Checks everything but the body's shape.
 pub(super) fn check(bytes: &[u8]) -> Result<Head, DecodeError> {
-    if bytes.len() < HEADER {
-        return Err(DecodeError::Length { expected: HEADER, came: bytes.len() });
-    }
-    if bytes[0] != VERSION {
-        return Err(DecodeError::Version(bytes[0]));
-    }
     let expected = total_len(bytes)?;
     if expected != bytes.len() {
         return Err(DecodeError::Length { expected, came: bytes.len() });
@@ -168,13 +237,32 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, DecodeError> {
     if expected != came {
         return Err(DecodeError::Crc { expected, came });
     }
-    let event_seq = number(&bytes[9..17]);
-    Ok(Head { seq: number(&bytes[1..9]), event_seq: (event_seq != 0).then_some(event_seq) })
+    Ok(Head { seq: number(&bytes[1..9]), event_seq: event_of(bytes) })
+}
+
+/// The milestone number in a frame's header.
+pub(super) fn event_of(bytes: &[u8]) -> Option<u64> {
+    let event_seq = number(bytes.get(9..17)?);
+    (event_seq != 0).then_some(event_seq)
+}
+
+/// Digest of the canonical record in a whole frame of either version.
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, DecodeError> {
+    let header = header_len(bytes)?;
+    let body = bytes.get(header..).ok_or(DecodeError::Length { expected: header, came: bytes.len() })?;
+    Ok(Digest::of(&[&bytes[..CANONICAL_HEADER], body]))
+}
+
+/// The link a chained frame carries.
+pub(super) fn link(bytes: &[u8]) -> Option<Link> {
+    let chained = bytes.first() == Some(&CHAINED);
+    let link = bytes.get(COMMON_HEADER..CHAINED_HEADER)?.try_into().ok()?;
+    chained.then_some(Link(link))
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let head = check(bytes)?;
-    let body = &bytes[HEADER..];
+    let body = &bytes[header_len(bytes)?..];
     let config = bincode::config::standard().with_limit::<RECORD_LIMIT>();
     let (shape, consumed): (RecordV1, usize) = bincode::serde::decode_from_slice(body, config)
         .map_err(|error| DecodeError::Body(error.to_string()))?;
@@ -207,8 +295,8 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
 
 fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&bytes[..21]);
-    crc.update(&bytes[HEADER..]);
+    crc.update(&bytes[..CANONICAL_HEADER]);
+    crc.update(&bytes[COMMON_HEADER..]);
     crc.finalize()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::day::{self, Day, DayError};
+use super::day::{self, Day, DayError, Read};
 use super::inflight::{self, Log};
 use super::opening::{self, Ground, Opened, epoch_after};
 use super::orders;
@@ -30,6 +30,7 @@ impl Writer {
             epoch: ground.epoch,
             last_seq: ground.last_seq,
             last_event: ground.last_event,
+            tip: ground.tip,
             orders: ground.orders,
             run: ground.run.map(|(record, bytes)| (record.seq, bytes)),
             day,
@@ -190,7 +191,7 @@ impl Writer {
         let (durable, empty) = (store.last_seq, store.last_seq < written.first_seq);
         drop(self.shelf.take_current());
         let days = directory.join("days");
-        match Day::open(&days, &written.name, cache) {
+        match Day::open(&days, &written.name, cache, Read::All) {
             Ok(Some(day)) if day.span().last_seq >= durable => {
                 day.sync()?;
                 self.shelf.put_current(day);
@@ -225,6 +226,7 @@ impl Writer {
         let found = Quarantined { what: written.name.clone(), moved_to, why: why.to_owned(), missing };
         found.report(&self.settings.board);
         (store.epoch, store.last_event, store.day) = (epoch_after(store.epoch), 0, None);
+        store.tip = store.tip.severed();
         let epoch = store.epoch;
         self.status.change(|status| {
             (status.epoch, status.last_event) = (epoch, 0);
@@ -243,6 +245,7 @@ impl Writer {
         self.shelf.retire_current();
         let Some(store) = &mut self.store else { return Ok(()) };
         (store.epoch, store.last_event, store.day) = (epoch_after(store.epoch), 0, None);
+        store.tip = store.tip.severed();
         store.last_seq = came - 1;
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use super::day::{Day, DayError, Span};
+use super::day::{self, Day, DayError, Read, Span};
+use super::frame::DaySpan;
 use super::quarantine::{self, Quarantined};
 use super::status::StatusCell;
 use crate::watch::Board;
@@ -18,6 +19,8 @@ use crate::watch::Board;
 pub(super) struct Shelf {
     directory: PathBuf,
     cache: u64,
+    /// What is damaged stays where it is: this is a copy that someone looks into.
+    archive: bool,
     board: Board,
     status: Arc<StatusCell>,
     days: RwLock<Days>,
@@ -39,12 +42,21 @@ impl Shelf {
         Shelf {
             directory,
             cache,
+            archive: false,
             board,
             status,
             days: RwLock::default(),
             lent: Mutex::default(),
             suspect: AtomicBool::new(false),
         }
+    }
+
+    /// The days of a copy, none of which is ever written or moved.
+    pub fn of_archive(directory: PathBuf, cache: u64, spans: Vec<Span>) -> Shelf {
+        let mut shelf = Shelf::new(directory, cache, Board::default(), Arc::default());
+        shelf.archive = true;
+        shelf.ready(spans, None);
+        shelf
     }
 
     /// The store is open.
@@ -82,6 +94,26 @@ impl Shelf {
             let current = days.current.iter().filter(|day| !day.is_empty()).map(|day| day.span());
             days.sealed.iter().cloned().chain(current).collect()
         })
+    }
+
+    /// Every day with its links, oldest first. Those of a sealed day are read from its `span`; where that is
+    /// damaged the day is opened, which repeats what it said.
+    pub fn day_spans(&self) -> Result<Vec<DaySpan>, DayError> {
+        let (sealed, current) = self.look(|days| (days.sealed.clone(), days.current.clone()));
+        let mut found = Vec::new();
+        let last = sealed.len();
+        for (n, span) in (1..).zip(sealed) {
+            let slip = day::read_span(&self.directory.join("days").join(&span.name)).ok().flatten();
+            let (links, sealed) = match slip {
+                Some(slip) if slip.sealed.is_some() => (slip.links(), true),
+                // The last day of a copy, or a damaged slip.
+                Some(_) | None => (self.day(&span.name)?.links(), !self.archive || n < last),
+            };
+            found.push(DaySpan::new(span, links, sealed));
+        }
+        let current = current.filter(|day| !day.is_empty());
+        found.extend(current.map(|day| DaySpan::new(day.span(), day.links(), false)));
+        Ok(found)
     }
 
     /// `day` is written from now on; the one before is sealed already, and stays open.
@@ -138,7 +170,7 @@ impl Shelf {
             None => {
                 // The slot is emptied first, so that there are never more than two.
                 drop(self.change(|days| days.other.take()));
-                let day = Day::open(&self.directory.join("days"), name, self.cache)?;
+                let day = Day::open(&self.directory.join("days"), name, self.cache, Read::Ends)?;
                 Arc::new(day.ok_or_else(|| super::day::damaged(name, "it opens empty".to_owned()))?)
             }
         };
@@ -154,6 +186,9 @@ impl Shelf {
     /// A reader found `name` damaged. The current day is the journal thread's to look at; a sealed one is
     /// put aside here.
     pub fn report_damage(&self, name: &str, why: &str) {
+        if self.archive {
+            return;
+        }
         let span = self.look(|days| days.sealed.iter().find(|span| span.name == name).cloned());
         let Some(span) = span else {
             self.suspect.store(true, Ordering::Release);

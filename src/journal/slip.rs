@@ -8,6 +8,8 @@
 //! ```
 //! Written beside the old one, synced, renamed over it, and the directory synced: after a loss of power
 //! either the old or the new content is there.
+//!
+//! A content whose shape changed has the next version, and its reader knows both.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const MAGIC: &[u8; 8] = b"SORTSLIP";
+/// Version of a content whose shape never changed.
 const VERSION: u8 = 1;
 const HEADER: usize = 17;
 /// A slip holds a few numbers and names; more than this is not one.
@@ -55,6 +58,10 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), SlipError> {
 }
 
 pub(super) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipError> {
+    write_version(path, VERSION, content)
+}
+
+pub(super) fn write_version<T: Serialize>(path: &Path, version: u8, content: &T) -> Result<(), SlipError> {
     let damaged = |what: String| SlipError::Damaged { path: path.to_owned(), what };
     let body = bincode::serde::encode_to_vec(content, bincode::config::standard())
         .map_err(|error| damaged(error.to_string()))?;
@@ -62,17 +69,22 @@ pub(super) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipEr
     let len = len.ok_or_else(|| damaged(format!("{} bytes are too many for a slip", body.len())))?;
     let mut bytes = Vec::with_capacity(HEADER + body.len());
     bytes.extend_from_slice(MAGIC);
-    bytes.push(VERSION);
+    bytes.push(version);
     bytes.extend_from_slice(&len.to_be_bytes());
     bytes.extend_from_slice(&checksum(&bytes[..13], &body).to_be_bytes());
     bytes.extend_from_slice(&body);
 
+    write_plain(path, &bytes)
+}
+
+/// Writes a file whole or not at all, as a slip is, without a slip's header.
+pub(super) fn write_plain(path: &Path, bytes: &[u8]) -> Result<(), SlipError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let put = || {
         let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_data()?;
         fs::rename(&beside, path)
     };
@@ -82,14 +94,50 @@ pub(super) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipEr
 
 /// `None` where there is no such file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SlipError> {
+    match load(path)? {
+        Some((VERSION, body)) => body.decode().map(Some),
+        Some((version, body)) => Err(body.unknown(version)),
+        None => Ok(None),
+    }
+}
+
+/// The body of a slip whose CRC32 has agreed.
+#[derive(Debug)]
+pub(super) struct SlipBody {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl SlipBody {
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, SlipError> {
+        let config = bincode::config::standard().with_limit::<SLIP_LIMIT>();
+        match bincode::serde::decode_from_slice(&self.bytes, config) {
+            Ok((content, consumed)) if consumed == self.bytes.len() => Ok(content),
+            Ok((_, consumed)) => Err(self.damaged(format!("{consumed} of {} bytes used", self.bytes.len()))),
+            Err(error) => Err(self.damaged(error.to_string())),
+        }
+    }
+
+    /// The content has a version its reader does not know.
+    pub fn unknown(&self, version: u8) -> SlipError {
+        self.damaged(format!("version {version} is not known here"))
+    }
+
+    fn damaged(&self, what: String) -> SlipError {
+        SlipError::Damaged { path: self.path.clone(), what }
+    }
+}
+
+/// Version and body of a slip; `None` where there is no such file.
+pub(super) fn load(path: &Path) -> Result<Option<(u8, SlipBody)>, SlipError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(SlipError::at(path, source)),
     };
     let damaged = |what: String| SlipError::Damaged { path: path.to_owned(), what };
-    if bytes.len() < HEADER || &bytes[..8] != MAGIC || bytes[8] != VERSION {
-        return Err(damaged(format!("{} bytes that are no slip of version {VERSION}", bytes.len())));
+    if bytes.len() < HEADER || &bytes[..8] != MAGIC {
+        return Err(damaged(format!("{} bytes that are no slip", bytes.len())));
     }
     let (header, body) = bytes.split_at(HEADER);
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -99,12 +147,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SlipEr
     if number(13) != checksum(&header[..13], body) {
         return Err(damaged("CRC32 does not agree".to_owned()));
     }
-    let config = bincode::config::standard().with_limit::<SLIP_LIMIT>();
-    match bincode::serde::decode_from_slice(body, config) {
-        Ok((content, consumed)) if consumed == body.len() => Ok(Some(content)),
-        Ok((_, consumed)) => Err(damaged(format!("{consumed} of {} bytes used", body.len()))),
-        Err(error) => Err(damaged(error.to_string())),
-    }
+    Ok(Some((header[8], SlipBody { path: path.to_owned(), bytes: body.to_vec() })))
 }
 
 fn checksum(header: &[u8], body: &[u8]) -> u32 {

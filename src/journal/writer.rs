@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::chain::{Link, Tip};
 use super::cursor;
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
@@ -75,6 +76,8 @@ pub(super) enum Item {
 pub(super) struct Flight {
     pub records: Vec<Record>,
     pub bytes: Vec<Vec<u8>>,
+    /// The last record's; where there is none, nothing is known of it.
+    pub link: Option<Link>,
 }
 
 /// The open store, but for the days, which are on the shelf.
@@ -83,6 +86,8 @@ pub(super) struct Store {
     pub epoch: u64,
     pub last_seq: u64,
     pub last_event: u64,
+    /// Where the chain goes on.
+    pub tip: Tip,
     pub orders: Orders,
     /// Start of the run in force: number and bytes.
     pub run: Option<(u64, Vec<u8>)>,
@@ -319,8 +324,8 @@ impl Writer {
             self.load_flight()?;
         }
         let (Some(store), Some(day)) = (&mut self.store, self.shelf.current()) else { return Ok(()) };
-        let Flight { records, bytes } = &self.flight;
-        let Some(last) = records.last() else { return Ok(()) };
+        let Flight { records, bytes, link } = &self.flight;
+        let (Some(last), Some(link)) = (records.last(), *link) else { return Ok(()) };
 
         let mut batch = sled::Batch::default();
         if day.is_empty()
@@ -336,12 +341,13 @@ impl Writer {
                 run = Some((record.seq, bytes.clone()));
             }
         }
-        day.commit(batch, records)?;
+        day.commit(batch, records, link)?;
         store.orders.apply(records)?;
 
         store.last_seq = last.seq;
         store.last_event =
             records.iter().rev().find_map(|record| record.event_seq).unwrap_or(store.last_event);
+        store.tip = Tip::After(link);
         store.run = run.or(store.run.take());
         self.durable.store(last.seq, Ordering::Release);
         let (store, pending) = (&*store, self.pending.len() as u64);
@@ -386,28 +392,32 @@ impl Writer {
         let Some(store) = &self.store else { return Ok(()) };
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
+        let mut link = store.tip.before(store.epoch, seq);
         while self.flight.records.len() < BATCH_LIMIT
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
             && !leaves(number, next.wall_us)
             && let Some(next) = self.pending.pop_front()
         {
-            let (record, bytes) = self.number(next, last_event)?;
+            let (record, bytes) = self.number(next, last_event, &mut link)?;
             last_seq = record.seq;
             last_event = record.event_seq.unwrap_or(last_event);
             self.flight.records.push(record);
             self.flight.bytes.push(bytes);
+            self.flight.link = Some(link);
         }
         Ok(())
     }
 
-    /// Gives a milestone its number, and a record its bytes.
-    fn number(&self, numbered: Numbered, last_event: u64) -> Result<(Record, Vec<u8>), DayError> {
+    /// Gives a milestone its number, and a record its link and its bytes.
+    fn number(
+        &self,
+        numbered: Numbered,
+        last_event: u64,
+        link: &mut Link,
+    ) -> Result<(Record, Vec<u8>), DayError> {
         let Numbered { seq, wall_us, mut entry } = numbered;
-        let encode = |entry: &Entry| {
-            let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-            record::encode(seq, event_seq, wall_us, entry.at, &entry.body).map(|bytes| (event_seq, bytes))
-        };
+        let encode = |entry: &Entry| record::encode_body(seq, wall_us, entry.at, &entry.body);
         let encoded = encode(&entry).or_else(|why| {
             self.settings.board.fault(DEVICE, "record-refused", &why);
             self.status.change(|status| status.refused += 1);
@@ -415,7 +425,10 @@ impl Writer {
             encode(&entry)
         });
         // A stand-in is a few hundred bytes of text: no limit is near.
-        let (event_seq, bytes) = encoded.map_err(|why| day::disk("record", &why))?;
+        let body = encoded.map_err(|why| day::disk("record", &why))?;
+        let event_seq = entry.body.is_milestone().then_some(last_event + 1);
+        let mut bytes = Vec::with_capacity(record::CHAINED_HEADER + body.len());
+        *link = record::frame_v2(&mut bytes, seq, event_seq, &body, *link);
         Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
     }
 
@@ -432,10 +445,13 @@ impl Writer {
             before.seal()?;
         }
         let begin = Begin { epoch: store.epoch, first_seq, first_event: store.last_event + 1 };
-        let day = Day::create(&days, &name, begin, self.settings.cache_bytes()).inspect_err(|_| {
+        let before = store.tip.before(store.epoch, first_seq);
+        let cache = self.settings.cache_bytes();
+        let day = Day::create(&days, &name, begin, before, cache).inspect_err(|_| {
             // A half-made day would only be in the way of the next try; it holds nothing.
             let _ = std::fs::remove_dir_all(days.join(&name));
         })?;
+        store.tip = Tip::After(before);
         tracing::info!(day = %name, first_seq, epoch = store.epoch, "day begun");
         self.shelf.roll(day);
         self.status.change(|status| status.day.clone_from(&name));

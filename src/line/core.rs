@@ -101,6 +101,7 @@ impl Core {
                 self.read(now, reader, readings, rssi_dbm, belt, out);
             }
             Input::Event(event) => self.take(now, event, out),
+            Input::Photo { .. } => {}
         }
         self.assert_sums(now, out);
     }
@@ -128,7 +129,11 @@ impl Core {
 
     fn take(&mut self, now: Tick, event: Event, out: &mut Actions) {
         match event {
-            Event::Tick | Event::Encoder(_) | Event::Heard(_) => {}
+            Event::Tick
+            | Event::Encoder(_)
+            | Event::Heard(_)
+            | Event::Configured { .. }
+            | Event::Photo(_) => {}
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),
             Event::PlcDetached => self.plc_detached(now, out),

@@ -59,10 +59,37 @@ pub enum Event {
     OrdersLoaded(u64),
     /// What an operator asked through the socket.
     Ask(Ask),
+    /// The configuration this run works with, behind its [`Event::Started`]: the core only records it, so
+    /// that a replay finds the plan and the chutes of that time in the store's archive.
+    Configured {
+        /// Name of it: SHA-256 over the names and contents of its files, in hexadecimal.
+        hash: String,
+    },
+    /// A camera's file is whole. It may come long after its parcel.
+    Photo(Photo),
     /// A part of a message of holds and releases from upstream.
     Holds(HoldBatch),
     /// Finished orders that nobody has named for long leave the table.
     OrdersRetired(Vec<RetiredOrder>),
+}
+
+/// A photo that a camera has put into its spool directory. The file stays where it is; its digest is what counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Photo {
+    /// Camera, as in `devices.toml`.
+    pub camera: String,
+    /// Reader whose field it sees.
+    pub reader: ReaderId,
+    /// Name of the file, without its directory.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 over the file.
+    pub sha256: [u8; 32],
+    /// When it was taken, as the file says: wall clock, Unix microseconds.
+    pub taken_us: i64,
+    /// The same in the core's time, with the camera's uncertainty: earliest and latest moment.
+    pub between: (Tick, Tick),
 }
 
 /// Opens a run; carries the names that records of the run use numbers for.

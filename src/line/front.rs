@@ -18,6 +18,7 @@ use super::plc::AHEAD_MOST_MS;
 use super::record::Input;
 use super::state::{SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
+use super::trail::Trail;
 use crate::site::Site;
 
 /// A frame waits this long for the encoder poll after it; longer, and the encoder is not to be heard.
@@ -43,6 +44,7 @@ pub struct Line {
     waiting: VecDeque<Heard>,
     /// Polls left out one after the other because of where they lie.
     wild: u32,
+    trail: Trail,
     core: Core,
 }
 
@@ -66,7 +68,12 @@ pub enum SnapshotError {
 impl Line {
     /// An empty line.
     pub fn new(site: Arc<Site>) -> Line {
-        Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core: Core::new(site) }
+        Line::over(Core::new(site))
+    }
+
+    fn over(core: Core) -> Line {
+        let trail = Trail::new(&core.site);
+        Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, trail, core }
     }
 
     /// Takes up a snapshot.
@@ -90,7 +97,7 @@ impl Line {
         let mut core = Core::with_state(site, state);
         core.load_orders(&orders);
         core.holds = holds;
-        Ok(Line { track: EncoderTrack::default(), waiting: VecDeque::new(), wild: 0, core })
+        Ok(Line::over(core))
     }
 
     /// The state as bytes, version first, with the orders of the parcels on the belt.
@@ -140,6 +147,7 @@ impl Line {
             Event::PlcAttached(attached) => {
                 // The counter may have jumped, and nothing is known of the time between.
                 self.track.clear();
+                self.trail.lift();
                 self.core.apply(now, Input::Event(Event::PlcAttached(attached)), &mut out);
             }
             Event::PlcDetached => {
@@ -162,13 +170,19 @@ impl Line {
                 self.core.apply(now, Input::Event(event), &mut out);
             }
             Event::Started(_)
+            | Event::Configured { .. }
             | Event::PlcEventsMissed(_)
             | Event::PlcFlags(_)
             | Event::CommandsTaken(_)
             | Event::InductionHold { .. }
             | Event::DeviceState { .. }
             | Event::OrdersRetired(_) => self.core.apply(now, Input::Event(event), &mut out),
+            Event::Photo(photo) => {
+                let shows = self.trail.shown(&photo, &self.core);
+                self.core.apply(now, Input::Photo { photo, shows }, &mut out);
+            }
         }
+        self.trail.follow(now, &out.entries, &self.core);
         out
     }
 
@@ -269,6 +283,7 @@ impl Line {
             return;
         }
         let pulses = self.track.take(poll, self.core.state.belt);
+        self.trail.belt_at(poll.at, pulses);
         while let Some(heard) = self.waiting.pop_front_if(|heard| heard.at <= poll.at) {
             let belt = self.span_of(&heard);
             self.hand_on_belt(now, STEP_MM, out);

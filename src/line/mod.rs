@@ -28,6 +28,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 mod tie;
+mod trail;
 
 pub use front::{Line, SnapshotError};
 pub use holds::HOLDS_MOST;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, Hold, HoldOn, Order};
+use super::event::{Event, Hold, HoldOn, Order, Photo};
 use super::outcome::{Outcome, Reason};
 use super::{ChuteNo, PassKey, ReaderId, Tick};
 use crate::identify::{Key, Reading};
@@ -56,6 +56,13 @@ pub enum Input {
         pulses: i64,
         /// Speed.
         speed_mm_s: u16,
+    },
+    /// A camera's photo, and the pass that lay in its field when it was taken. It changes nothing on the line.
+    Photo {
+        /// Photo.
+        photo: Photo,
+        /// The one pass it shows, or why none is named.
+        shows: Result<PassKey, Untied>,
     },
 }
 
@@ -384,7 +391,11 @@ pub enum Severity {
 impl Body {
     /// The pass this record belongs to, for the index.
     pub fn pass(&self) -> Option<PassKey> {
-        let Body::Fact(fact) = self else { return None };
+        let fact = match self {
+            Body::Fact(fact) => fact,
+            Body::Input(Input::Photo { shows, .. }) => return shows.ok(),
+            Body::Input(Input::Event(_) | Input::Read { .. } | Input::Belt { .. }) => return None,
+        };
         match fact {
             Fact::Inducted { pass, .. }
             | Fact::Tied { pass, .. }

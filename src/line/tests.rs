@@ -70,6 +70,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
         },
         scanners: Vec::new(),
         gates: Vec::new(),
+        cameras: Vec::new(),
         carriers: CarrierRules::default(),
         plan: SortPlan {
             version: "0123456789abcdef".to_owned(),

@@ -295,6 +295,13 @@ impl<'a> Names<'a> {
         match body {
             Body::Fact(fact) => self.fact(fact),
             Body::Input(Input::Event(event)) => self.event(event, code),
+            Body::Input(Input::Photo { photo, shows }) => {
+                let mut text = format!("{} took {}", words::plain(&photo.camera), words::plain(&photo.name));
+                if let Err(why) = shows {
+                    text.push_str(&format!(": {}, so it shows none", words::untied(*why)));
+                }
+                Some(("photo", text, Vec::new()))
+            }
             // The tie, or why there is none, is told by the fact that follows it.
             Body::Input(Input::Read { .. } | Input::Belt { .. }) => None,
         }
@@ -356,6 +363,8 @@ impl<'a> Names<'a> {
             | Event::DeviceState { .. }
             | Event::InductionHold { .. }
             | Event::OrdersLoaded(_)
+            | Event::Configured { .. }
+            | Event::Photo(_)
             | Event::Holds(_)
             | Event::OrdersRetired(_) => None,
         }

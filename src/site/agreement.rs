@@ -8,11 +8,14 @@ use std::path::Path;
 use super::finding::{Notes, Spot};
 use super::resolve::{Files, broker};
 use super::rules::{SOCKET_PATH_MAX, is_loopback};
+use super::shape::quoted;
 use super::walk::Table;
 use super::{ReaderKind, registers};
 
 /// Readers one line has at most: their numbers fit a byte of a record with room to spare.
 const READERS_MAX: usize = 64;
+/// Cameras one line has at most; each is a directory that is looked into all the time.
+const CAMERAS_MAX: usize = 64;
 /// Chutes of one word of the PLC's bitmaps.
 const CHUTES_A_WORD: i64 = 16;
 
@@ -55,6 +58,7 @@ impl Files {
         }
         self.check_readers(notes);
         self.check_scanners(notes);
+        self.check_cameras(notes);
         if let Some(carriers) = &self.carriers {
             check_carriers(notes, carriers);
         }
@@ -122,6 +126,51 @@ impl Files {
             } else if count > READERS_MAX {
                 let message = format!("there are {count} readers");
                 notes.error(&devices.spot, message, format!("at most {READERS_MAX}"), "remove some");
+            }
+        }
+    }
+
+    fn check_cameras(&self, notes: &mut Notes) {
+        let Some(devices) = &self.devices else { return };
+        let readers: Vec<&str> = self.readers().filter_map(|(_, reader)| reader.known_text("name")).collect();
+        let mut names: BTreeSet<&str> = readers.iter().copied().collect();
+        names.extend(self.plc().and_then(|plc| plc.known_text("name")));
+        let cameras = devices.tables("camera");
+        if cameras.len() > CAMERAS_MAX {
+            let message = format!("there are {} cameras", cameras.len());
+            notes.error(&devices.spot, message, format!("at most {CAMERAS_MAX}"), "remove some");
+        }
+        let mut places: BTreeSet<&str> = BTreeSet::new();
+        for camera in cameras {
+            if let Some(name) = camera.known_text("name")
+                && !names.insert(name)
+            {
+                notes.error(
+                    camera.spot_of("name"),
+                    format!("the device name \"{name}\" stands twice"),
+                    "each device has a name of its own",
+                    format!("write e.g. `name = \"{name}-2\"`"),
+                );
+            }
+            if let Some(sees) = camera.known_text("reader")
+                && !readers.contains(&sees)
+            {
+                notes.error(
+                    camera.spot_of("reader"),
+                    format!("there is no reader \"{sees}\""),
+                    format!("the name of a scanner or gate: {}", quoted(readers.iter().copied())),
+                    "write the name of the reader that stands where the camera looks",
+                );
+            }
+            if let Some(place) = camera.known_text("directory")
+                && !places.insert(place)
+            {
+                notes.error(
+                    camera.spot_of("directory"),
+                    format!("the directory {place} stands twice"),
+                    "a spool directory for each camera",
+                    "let each camera write into a directory of its own",
+                );
             }
         }
     }

@@ -123,12 +123,19 @@ pub(super) fn place(text: &str, offset: usize) -> (u32, u32) {
 pub(super) struct Notes {
     directory: PathBuf,
     texts: [String; File::ALL.len()],
+    /// The files a text was given of.
+    read: Vec<File>,
     found: Vec<(Spot, Severity, String, String, String)>,
 }
 
 impl Notes {
     pub(super) fn new(directory: &Path) -> Notes {
-        Notes { directory: directory.to_owned(), texts: Default::default(), found: Vec::new() }
+        Notes {
+            directory: directory.to_owned(),
+            texts: Default::default(),
+            read: Vec::new(),
+            found: Vec::new(),
+        }
     }
 
     pub(super) fn path(&self, file: File) -> PathBuf {
@@ -138,6 +145,13 @@ impl Notes {
     /// Gives a file's text, from which places are counted.
     pub(super) fn keep_text(&mut self, file: File, text: String) {
         self.texts[file as usize] = text;
+        self.read.push(file);
+    }
+
+    /// Names and texts of the files that were read.
+    pub(super) fn sources(&self) -> Vec<(String, Vec<u8>)> {
+        let text = |file: &File| (file.name().to_owned(), self.texts[*file as usize].clone().into_bytes());
+        self.read.iter().map(text).collect()
     }
 
     /// The line of a spot, from 1.

@@ -1,8 +1,8 @@
 //! Every key of every TOML file of the configuration.
 
 use super::rules::{
-    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, SHAPE, SOCKET_PATH,
-    TELEGRAM, ZONE,
+    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, PHOTO_NAME, SHAPE,
+    SOCKET_PATH, TELEGRAM, ZONE,
 };
 use super::shape::{Key, Preset, TableShape, boolean, choice, integer, pair, table, tables, text, texts};
 
@@ -179,8 +179,13 @@ static EXCEPTION: TableShape = TableShape {
 
 /// `devices.toml`.
 pub(super) static DEVICES: TableShape = TableShape {
-    doc: "The devices: sorter PLC, barcode scanners, RFID gates.",
-    keys: &[table("plc", &PLC), tables("scanner", &SCANNER).optional(), tables("gate", &GATE).optional()],
+    doc: "The devices: sorter PLC, barcode scanners, RFID gates, cameras.",
+    keys: &[
+        table("plc", &PLC),
+        tables("scanner", &SCANNER).optional(),
+        tables("gate", &GATE).optional(),
+        tables("camera", &CAMERA).optional(),
+    ],
 };
 
 static PLC: TableShape = TableShape {
@@ -328,6 +333,37 @@ static GATE: TableShape = TableShape {
             .or(Preset::Integer(1_000)),
         field_mm(),
         delay_ms(),
+    ],
+};
+
+static CAMERA: TableShape = TableShape {
+    doc: "A camera that puts its photos into a spool directory, by FTP or as a share. The files stay there.",
+    keys: &[
+        text("name", &NAME, "\"cam-top\"", "Name in alarms, records and status."),
+        text("reader", &NAME, "\"top\"", "Name of the scanner or gate whose field it sees."),
+        text("directory", &PATH, "\"/var/spool/sortd/cam-top\"", "Where its files come."),
+        text(
+            "pattern",
+            &PHOTO_NAME,
+            "\"{year}{month}{day}_{hour}{minute}{second}_{millisecond}_*.jpg\"",
+            "Names of its files: `{year}` or `{yy}`, `{month}`, `{day}`, `{hour}`, `{minute}`, `{second}`, `{millisecond}`, \
+             or `{unix-ms}`, and `*` for anything; without a time in it the file's own time counts.",
+        )
+        .or(Preset::Text("*.jpg")),
+        text("time-zone", &ZONE, "\"UTC\"", "Zone of the times in its file names; the site's unless given.").optional(),
+        pair(
+            "delay-ms",
+            (0, 60_000, "ms"),
+            "[0, 0]",
+            "Least and most time from the exposure to the time that the file says, in ms.",
+        )
+        .optional(),
+        integer("window-ms", (0, 10_000, "ms"), "50", "How far its clock may be from this machine's, in ms, both ways.")
+            .or(Preset::Integer(50)),
+        integer("largest-kib", (1, 65_536, "KiB"), "8192", "Largest photo, in KiB; larger files are left out and counted.")
+            .or(Preset::Integer(8_192)),
+        integer("poll-ms", (100, 60_000, "ms"), "1000", "Period of the look into the directory, in ms.")
+            .or(Preset::Integer(1_000)),
     ],
 };
 

@@ -11,7 +11,28 @@ use super::{Site, keys, tables, walk};
 const FILE_MAX: u64 = 8 << 20;
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
+/// A checked configuration with the files it was read from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The site.
+    pub site: Site,
+    /// Warnings, in order of file and place.
+    pub warnings: Vec<Finding>,
+    /// Names and contents of the files, as they were checked; a byte-order mark is left out. What they name,
+    /// a password's file for instance, is not among them.
+    pub sources: Vec<(String, Vec<u8>)>,
+}
+
 /// Loads and checks the configuration in a directory.
+///
+/// # Errors
+///
+/// As [`load_with_sources`].
+pub fn load(directory: &Path) -> Result<(Site, Vec<Finding>), Vec<Finding>> {
+    load_with_sources(directory).map(|loaded| (loaded.site, loaded.warnings))
+}
+
+/// Loads and checks the configuration in a directory and keeps what was read.
 ///
 /// All files are read and everything in them is checked, whatever is wrong elsewhere.
 ///
@@ -19,7 +40,7 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 ///
 /// All errors of all files, in order of file and place, warnings behind them. Without an error: the site, and
 /// the warnings.
-pub fn load(directory: &Path) -> Result<(Site, Vec<Finding>), Vec<Finding>> {
+pub fn load_with_sources(directory: &Path) -> Result<Loaded, Vec<Finding>> {
     if !directory.is_dir() {
         return Err(vec![Finding {
             file: directory.to_owned(),
@@ -35,6 +56,25 @@ pub fn load(directory: &Path) -> Result<(Site, Vec<Finding>), Vec<Finding>> {
             span: 0..0,
         }]);
     }
+    check(directory, read)
+}
+
+/// Checks a configuration that is at hand, as a store's archive keeps it. Relative paths in it stay relative.
+///
+/// # Errors
+///
+/// As [`load_with_sources`].
+pub fn load_from_sources(sources: &[(String, Vec<u8>)]) -> Result<Loaded, Vec<Finding>> {
+    check(Path::new(""), |notes, file| match sources.iter().find(|(name, _)| name == file.name()) {
+        Some((_, bytes)) => text_of(notes, file, bytes.clone()),
+        None => unread(notes, file, &std::io::ErrorKind::NotFound.into()),
+    })
+}
+
+fn check(
+    directory: &Path,
+    mut read: impl FnMut(&mut Notes, File) -> Option<String>,
+) -> Result<Loaded, Vec<Finding>> {
     let mut notes = Notes::new(directory);
     let mut files = Files::default();
     for file in File::ALL {
@@ -49,10 +89,11 @@ pub fn load(directory: &Path) -> Result<(Site, Vec<Finding>), Vec<Finding>> {
         }
     }
     files.check(&mut notes, directory);
+    let sources = notes.sources();
     let (mut errors, warnings) = notes.sorted();
     if errors.is_empty() {
         if let Some(site) = files.site(directory) {
-            return Ok((site, warnings));
+            return Ok(Loaded { site, warnings, sources });
         }
         // Every way to a missing value reports it; this stands for a defect of the checks themselves.
         let mut notes = Notes::new(directory);
@@ -100,15 +141,23 @@ fn read(notes: &mut Notes, file: File) -> Option<String> {
         false => Err(std::io::Error::other("it is no regular file")),
     });
     let read = regular.and_then(|open| open.take(FILE_MAX + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        let remedy = if error.kind() == std::io::ErrorKind::NotFound {
-            format!("copy config/line/{} of the sources there and edit it", file.name())
-        } else {
-            "correct its owner and mode, e.g. `chmod 644`".to_owned()
-        };
-        notes.error(&Spot::top(file), format!("the file cannot be read: {error}"), "a readable file", remedy);
-        return None;
+    match read {
+        Ok(_) => text_of(notes, file, bytes),
+        Err(error) => unread(notes, file, &error),
     }
+}
+
+fn unread(notes: &mut Notes, file: File, error: &std::io::Error) -> Option<String> {
+    let remedy = if error.kind() == std::io::ErrorKind::NotFound {
+        format!("copy config/line/{} of the sources there and edit it", file.name())
+    } else {
+        "correct its owner and mode, e.g. `chmod 644`".to_owned()
+    };
+    notes.error(&Spot::top(file), format!("the file cannot be read: {error}"), "a readable file", remedy);
+    None
+}
+
+fn text_of(notes: &mut Notes, file: File, bytes: Vec<u8>) -> Option<String> {
     if bytes.len() as u64 > FILE_MAX {
         notes.error(
             &Spot::top(file),

@@ -27,7 +27,7 @@ mod tests;
 mod walk;
 
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
-pub use load::{destinations, load};
+pub use load::{Loaded, destinations, load, load_from_sources, load_with_sources};
 pub use schema::{SCHEMAS, schema};
 pub use tables::plan_version;
 
@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identify::CarrierRules;
+use crate::wire::photo::PhotoName;
 use crate::wire::plc::RegisterMap;
 use crate::wire::scanner::Framing;
 
@@ -64,6 +65,8 @@ pub struct Site {
     pub scanners: Vec<ScannerDevice>,
     /// RFID gates.
     pub gates: Vec<GateDevice>,
+    /// Cameras.
+    pub cameras: Vec<CameraDevice>,
     /// Carriers and the shapes of their numbers.
     pub carriers: CarrierRules,
     /// Sort plan.
@@ -209,6 +212,29 @@ pub struct SortPlan {
     pub version: String,
     /// Chutes of each destination, in order of priority.
     pub routes: std::collections::BTreeMap<String, Vec<ChuteNo>>,
+}
+
+/// A camera that puts its photos into a spool directory.
+#[derive(Debug, Clone)]
+pub struct CameraDevice {
+    /// Name.
+    pub name: String,
+    /// Reader whose field it sees.
+    pub reader: ReaderId,
+    /// Where its files come.
+    pub directory: PathBuf,
+    /// What their names look like, and the time in them.
+    pub pattern: PhotoName,
+    /// Zone of the times in file names, IANA name.
+    pub time_zone: String,
+    /// Least and most time from the exposure to the time that the file says.
+    pub delay_ms: (u32, u32),
+    /// How far its clock may be from this machine's, both ways.
+    pub window_ms: u32,
+    /// Largest file.
+    pub largest_bytes: u64,
+    /// Period of the look into the directory.
+    pub poll_ms: u32,
 }
 
 /// Upstream broker.

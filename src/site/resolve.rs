@@ -6,10 +6,11 @@ use super::rules::{host_port, number_shape};
 use super::tables::{ChuteRow, PlanRow, plan_version, routes};
 use super::walk::Table;
 use super::{
-    Belt, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind, ScannerDevice, Site,
-    SortPlan, StoreSettings, UplinkSettings, keys,
+    Belt, CameraDevice, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
+    ScannerDevice, Site, SortPlan, StoreSettings, UplinkSettings, keys,
 };
 use crate::identify::{Carrier, CarrierRules, CheckRule, Pattern};
+use crate::wire::photo::PhotoName;
 use crate::wire::scanner::Framing;
 
 /// The files after their own checks; `None` where one could not be read at all.
@@ -64,6 +65,15 @@ impl Files {
             plc: plc(devices.table("plc")?)?,
             scanners: of(ReaderKind::Barcode).map(|(id, table)| scanner(directory, id, table)).collect(),
             gates: of(ReaderKind::Tag).map(|(id, table)| gate(id, table)).collect(),
+            cameras: devices
+                .tables("camera")
+                .iter()
+                .filter_map(|table| {
+                    let sees = table.text("reader");
+                    let (reader, ..) = readers.iter().find(|(_, _, reader)| reader.text("name") == sees)?;
+                    camera(directory, *reader, table, &identity.text("time-zone"))
+                })
+                .collect(),
             carriers: CarrierRules {
                 carriers: carriers.as_ref()?.tables("carrier").iter().map(carrier).collect(),
             },
@@ -158,6 +168,20 @@ fn gate(reader: ReaderId, table: &Table) -> GateDevice {
         timeout_ms: table.number("timeout-ms"),
         same_tag_ms: table.number("same-tag-ms"),
     }
+}
+
+fn camera(directory: &Path, reader: ReaderId, table: &Table, site_zone: &str) -> Option<CameraDevice> {
+    Some(CameraDevice {
+        name: table.text("name"),
+        reader,
+        directory: directory.join(table.text("directory")),
+        pattern: PhotoName::new(&table.text("pattern")).ok()?,
+        time_zone: table.known_text("time-zone").unwrap_or(site_zone).to_owned(),
+        delay_ms: table.known_pair("delay-ms").unwrap_or_default(),
+        window_ms: table.number("window-ms"),
+        largest_bytes: table.number::<u64>("largest-kib") * 1024,
+        poll_ms: table.number("poll-ms"),
+    })
 }
 
 fn carrier(table: &Table) -> Carrier {

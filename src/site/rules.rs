@@ -6,6 +6,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::finding::nearest;
 use super::shape::{TextRule, Verdict};
+use crate::wire::photo::PhotoName;
 
 /// Longest name of a site, line or device: they become topic levels, file names and metric labels.
 const NAME_MAX: usize = 64;
@@ -130,6 +131,13 @@ pub(super) static PATH: TextRule = TextRule {
         )),
         _ => Ok(()),
     },
+};
+
+pub(super) static PHOTO_NAME: TextRule = TextRule {
+    expected: "a file name with `{year}` or `{yy}`, `{month}`, `{day}`, `{hour}`, `{minute}`, `{second}`, \
+               `{millisecond}`, or `{unix-ms}`, and `*`",
+    pattern: None,
+    judge: |text| PhotoName::new(text).map(|_| ()).map_err(|error| Verdict::new(error.to_string())),
 };
 
 pub(super) static SOCKET_PATH: TextRule = TextRule {

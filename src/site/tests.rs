@@ -594,3 +594,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_camera_is_tied_to_a_reader_and_its_mistakes_are_found() {
+    let camera = "\n[[camera]]\nname = \"cam\"\nreader = \"top\"\ndirectory = \"photos\"\n\
+                  pattern = \"{year}{month}{day}_{hour}{minute}{second}*.jpg\"\ndelay-ms = [5, 40]\n";
+    let good = Copy::new();
+    good.write("devices.toml", good.text("devices.toml") + camera);
+    let (site, _) = good.load().unwrap();
+    let known = &site.cameras[0];
+    assert_eq!((known.reader, known.delay_ms, known.window_ms), (ReaderId(0), (5, 40), 50));
+    assert_eq!((known.time_zone.as_str(), known.largest_bytes), (site.time_zone.as_str(), 8_192 * 1024));
+    assert_eq!(known.directory, good.0.path().join("photos"));
+
+    let bad = Copy::new();
+    let broken = camera.replace("\"top\"", "\"topp\"").replace("{second}", "{seconds}");
+    bad.write("devices.toml", bad.text("devices.toml") + &broken);
+    let errors = bad.errors();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors.iter().any(|error| error.to_string().contains("topp")), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.to_string().contains("{seconds}")), "{errors:#?}");
+}

@@ -1,5 +1,6 @@
 //! The whole journal against real files: what it promises, after kills and damage too.
 
+mod chain;
 mod crash;
 mod damage;
 mod flow;
