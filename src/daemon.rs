@@ -16,6 +16,7 @@
 //! over its last entries and a snapshot; the journal makes them durable; the uplink says *offline*.
 
 mod acknowledge;
+mod errands;
 mod line_thread;
 mod log;
 mod recovery;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::acknowledge::Acknowledge;
+use self::errands::Errands;
 use self::line_thread::{Control, Ends, Known, LineThread, ORDERS_A_TURN};
 use self::recovery::TakenUp;
 use self::shown::Shown;
@@ -52,7 +54,8 @@ use crate::line::{KnownOrder, Tick};
 use crate::panel;
 use crate::site::{Finding, Loaded, Site};
 use crate::uplink::Topics;
-use crate::uplink::downstream::Downstream;
+use crate::uplink::down::{Notice, Part};
+use crate::uplink::downstream::{Downstream, ERRANDS};
 use crate::uplink::health::LineBrief;
 use crate::uplink::publisher::Publisher;
 use crate::uplink::status::{DownstreamStatus, UplinkStatus};
@@ -124,8 +127,8 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
 
     let (plc_acks, acks) = watch::channel(None);
     let (durable_events, events_durable) = watch::channel(0);
-    let (answers, order_answers) = mpsc::channel(ANSWERS_WAITING);
-    let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers));
+    let (answers, notices) = mpsc::channel(ANSWERS_WAITING);
+    let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers.clone()));
     let settings = JournalSettings::new(&site.store, board.clone());
     let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
     // The store is ours from here on: a second sortd beside a running one is no boot.
@@ -157,7 +160,8 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         handle,
         acks,
         events_durable,
-        order_answers,
+        notices: (answers, Some(notices)),
+        sources,
         orders_back: Arc::default(),
     };
     let result = runtime.block_on(running.run(taken_up, store));
@@ -198,7 +202,10 @@ struct Running {
     handle: JournalHandle,
     acks: watch::Receiver<Option<sorter::PlcAck>>,
     events_durable: watch::Receiver<u64>,
-    order_answers: mpsc::Receiver<crate::uplink::downstream::OrdersDurable>,
+    /// What the client that answers upstream is told, and the end to tell it by.
+    notices: (mpsc::Sender<Notice>, Option<mpsc::Receiver<Notice>>),
+    /// The configuration's files, as they were checked.
+    sources: Vec<ConfigFile>,
     /// The register's orders have been given to the core: what upstream sends comes behind them.
     orders_back: Arc<AtomicBool>,
 }
@@ -337,30 +344,50 @@ impl Running {
             stopped.clone(),
         );
         tasks.spawn(publisher.run());
-        let events = events.clone();
+        let offered = events.clone();
         let back = Arc::clone(&self.orders_back);
         // An order that comes before the register is back could claim a code of one that is not.
-        let offer = Box::new(move |batch| {
+        let offer = Box::new(move |part| {
             if !back.load(Ordering::Acquire) {
-                return Err(batch);
+                return Err(part);
             }
-            match events.try_send(Event::Orders(batch)) {
-                Err(TrySendError::Full(Event::Orders(batch))) => Err(batch),
+            let event = match part {
+                Part::Orders(batch) => Event::Orders(batch),
+                Part::Holds(batch) => Event::Holds(batch),
+            };
+            match offered.try_send(event) {
+                Err(TrySendError::Full(Event::Orders(batch))) => Err(Part::Orders(batch)),
+                Err(TrySendError::Full(Event::Holds(batch))) => Err(Part::Holds(batch)),
                 // A core that has ended takes nothing more; the message is not answered and comes again.
                 Ok(()) | Err(_) => Ok(()),
             }
         });
-        let (_, never) = mpsc::channel(1);
-        let answers = std::mem::replace(&mut self.order_answers, never);
+        let (errands, errands_come) = mpsc::channel(ERRANDS);
+        let notices = self.notices.1.take().unwrap_or_else(|| mpsc::channel(1).1);
         let (downstream, taken) = Downstream::new(
             settings.clone(),
             topics,
             offer,
-            answers,
+            errands,
+            notices,
             self.board.clone(),
             published.clone(),
             stopped.clone(),
         );
+        let newest = crate::journal::staged_plans(&self.site.store.directory).pop();
+        let version = newest.map(|plan| plan.version).filter(|version| *version != self.site.plan.version);
+        downstream.show_staged(version);
+        let reader = self.handle.reader();
+        let work = Errands {
+            sources: std::mem::take(&mut self.sources),
+            plan: self.site.plan.version.clone(),
+            store: self.site.store.directory.clone(),
+            story: Arc::new(move |code| shown::story(&reader, code)),
+            events: events.clone(),
+            notices: self.notices.0.clone(),
+        };
+        // It ends with the client, which holds the other end.
+        tasks.spawn(work.run(errands_come));
         tasks.spawn(downstream.run());
         Ok((published, taken))
     }

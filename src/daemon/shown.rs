@@ -127,12 +127,13 @@ fn uplink_view(up: &UplinkStatus, down: &DownstreamStatus) -> serde_json::Value 
         "order_messages_refused": down.refused_messages,
         "orders_accepted": down.accepted,
         "orders_refused": down.refused,
+        "plan_staged": down.plan_staged,
         "orders_last_error": down.last_error,
     })
 }
 
 /// Everything the journal holds about a code, pass by pass.
-fn story(reader: &Reader, code: &str) -> Result<Story, StoryError> {
+pub(super) fn story(reader: &Reader, code: &str) -> Result<Story, StoryError> {
     let records = reader.story(code).map_err(|error| match error {
         ReadError::NotOpenYet => StoryError::NotOpen,
         other => StoryError::Store(other.to_string()),

@@ -46,12 +46,13 @@
 //! orders/                 the register of active orders and holds, append-only files
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
+//! plans/<version>/        plans from upstream, checked and not in force
 //! configs/<hash>/         the configurations the records were made under
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
-mod archive;
 pub mod anchor;
+mod archive;
 mod base64;
 pub mod chain;
 mod configs;
@@ -63,6 +64,7 @@ mod inflight;
 mod keys;
 mod opening;
 mod orders;
+mod plans;
 mod quarantine;
 mod reader;
 mod record;
@@ -92,6 +94,7 @@ pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
 pub use orders::{Entry as RegisterEntry, HoldEntry, Register, RegisterError};
+pub use plans::{PLANS_MOST, PlanAbout, stage_plan, staged_plans};
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};

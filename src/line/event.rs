@@ -71,6 +71,19 @@ pub enum Event {
     Holds(HoldBatch),
     /// Finished orders that nobody has named for long leave the table.
     OrdersRetired(Vec<RetiredOrder>),
+    /// A plan from upstream was checked and lies in the store: the core only records it.
+    PlanStaged(StagedPlan),
+}
+
+/// A plan that was staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedPlan {
+    /// `id` of the message, for its `acks`.
+    pub message: String,
+    /// Version of the plan, and name of its directory under `plans/`.
+    pub version: String,
+    /// What upstream calls it.
+    pub name: Option<String>,
 }
 
 /// A photo that a camera has put into its spool directory. The file stays where it is; its digest is what counts.

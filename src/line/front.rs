@@ -176,7 +176,8 @@ impl Line {
             | Event::CommandsTaken(_)
             | Event::InductionHold { .. }
             | Event::DeviceState { .. }
-            | Event::OrdersRetired(_) => self.core.apply(now, Input::Event(event), &mut out),
+            | Event::OrdersRetired(_)
+            | Event::PlanStaged(_) => self.core.apply(now, Input::Event(event), &mut out),
             Event::Photo(photo) => {
                 let shows = self.trail.shown(&photo, &self.core);
                 self.core.apply(now, Input::Photo { photo, shows }, &mut out);

@@ -366,7 +366,8 @@ impl<'a> Names<'a> {
             | Event::Configured { .. }
             | Event::Photo(_)
             | Event::Holds(_)
-            | Event::OrdersRetired(_) => None,
+            | Event::OrdersRetired(_)
+            | Event::PlanStaged(_) => None,
         }
     }
 

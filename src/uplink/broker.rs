@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use rumqttc::{AsyncClient, ConnectionError, EventLoop, LastWill, MqttOptions, NetworkOptions};
 
+use super::down::Down;
 use crate::site::{Site, UplinkSettings};
 
 /// First pause after a lost connection; doubled with every further one.
@@ -42,9 +43,9 @@ impl Topics {
     pub fn health(&self) -> String {
         self.topic("health")
     }
-    /// Orders, down.
-    pub fn orders(&self) -> String {
-        self.topic("orders")
+    /// What comes down.
+    pub fn down(&self, down: Down) -> String {
+        self.topic(down.name())
     }
     /// Answers to what came down, up.
     pub fn acks(&self) -> String {

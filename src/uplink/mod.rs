@@ -28,14 +28,17 @@
 
 mod broker;
 mod digital_link;
+pub mod down;
 pub mod downstream;
 pub mod epcis;
 mod flight;
 pub mod hash;
 pub mod health;
+pub mod holds;
 pub mod milestones;
 pub mod orders;
 pub mod publisher;
+pub mod questions;
 pub mod schema;
 pub mod status;
 
