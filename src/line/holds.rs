@@ -216,3 +216,6 @@ impl Core {
         fact_of(now, Fact::Held { pass: key, on, revision, hold, why, by }, out);
     }
 }
+
+#[cfg(test)]
+mod tests;
