@@ -246,7 +246,8 @@ impl Orders {
     /// Brings what these records say into the register, durably. After an error it may be given the same
     /// records again.
     pub fn apply(&mut self, records: &[Record]) -> Result<(), DayError> {
-        let kept = (self.part.clone(), self.marks.len(), self.on_belt.clone());
+        // Marks and parcels on the belt stay as they are: the same record again changes nothing in them.
+        let part = self.part.clone();
         let mut changes = Changes::default();
         let mut applied = self.applied;
         for record in records {
@@ -261,9 +262,7 @@ impl Orders {
         if applied > self.applied {
             if let Err(error) = self.write(&changes, applied) {
                 // The same records come again.
-                self.part = kept.0;
-                self.marks.truncate(kept.1);
-                self.on_belt = kept.2;
+                self.part = part;
                 return Err(error);
             }
         }

@@ -135,7 +135,9 @@ fn a_full_table_forgets_the_oldest_release_first_and_then_refuses() {
         table.apply(&on_order(&name(n), Some(1), hold), &rules, Tick(n as u64)).expect("there is room");
     }
     for n in 0..2 {
-        table.apply(&on_order(&name(HOLDS_MOST + n), None, CUSTOMS), &rules, Tick(0)).expect("a release goes");
+        table
+            .apply(&on_order(&name(HOLDS_MOST + n), None, CUSTOMS), &rules, Tick(0))
+            .expect("a release goes");
         assert!(!table.0.contains_key(&HoldOn::Order(name(n))));
     }
     let more = table.apply(&on_order("more", None, CUSTOMS), &rules, Tick(0));
