@@ -55,7 +55,7 @@ use crate::panel;
 use crate::site::{Finding, Loaded, Site};
 use crate::uplink::Topics;
 use crate::uplink::down::{Notice, Part};
-use crate::uplink::downstream::{Downstream, ERRANDS};
+use crate::uplink::downstream::{self, Downstream, ERRANDS};
 use crate::uplink::health::LineBrief;
 use crate::uplink::publisher::Publisher;
 use crate::uplink::status::{DownstreamStatus, UplinkStatus};
@@ -367,9 +367,7 @@ impl Running {
         let (downstream, taken) = Downstream::new(
             settings.clone(),
             topics,
-            offer,
-            errands,
-            notices,
+            downstream::Ends { offer, errands, notices },
             self.board.clone(),
             published.clone(),
             stopped.clone(),

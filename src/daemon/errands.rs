@@ -34,6 +34,9 @@ const TABLE: &str = "sort-plan.csv";
 const COMES_INTO_FORCE: &str = "not by itself: bring it into the configuration as sort-plan.csv and restart \
                                 sortd; a plan is not yet swapped while the line runs";
 
+/// Looks a parcel's story up by a code; may block.
+pub type StoryOf = Arc<dyn Fn(&str) -> Result<Story, StoryError> + Send + Sync>;
+
 /// What the work is done with.
 pub struct Errands {
     /// The configuration that runs.
@@ -43,7 +46,7 @@ pub struct Errands {
     /// The store.
     pub store: PathBuf,
     /// Looks a parcel's story up; may block.
-    pub story: Arc<dyn Fn(&str) -> Result<Story, StoryError> + Send + Sync>,
+    pub story: StoryOf,
     /// Into the core.
     pub events: Sender<Event>,
     /// To the client that answers.

@@ -259,12 +259,12 @@ impl Orders {
         if applied == self.applied && self.marks.len() > MARKS_MOST && self.part.is_none() {
             applied = self.marks.last().map_or(applied, |(seq, _)| *seq);
         }
-        if applied > self.applied {
-            if let Err(error) = self.write(&changes, applied) {
-                // The same records come again.
-                self.part = part;
-                return Err(error);
-            }
+        if applied > self.applied
+            && let Err(error) = self.write(&changes, applied)
+        {
+            // The same records come again.
+            self.part = part;
+            return Err(error);
         }
         self.keep_packed();
         Ok(())
@@ -274,10 +274,8 @@ impl Orders {
     fn follow(&mut self, record: &Record) {
         let Body::Fact(fact) = &record.body else { return };
         match fact {
-            Fact::Identified { pass, order: Some(order), .. } => {
-                if self.on_belt.len() < PASSES_MOST {
-                    self.on_belt.insert(*pass, (record.seq, order.clone()));
-                }
+            Fact::Identified { pass, order: Some(order), .. } if self.on_belt.len() < PASSES_MOST => {
+                self.on_belt.insert(*pass, (record.seq, order.clone()));
             }
             Fact::Ended { pass, outcome, .. } => {
                 let on_belt = self.on_belt.remove(pass);

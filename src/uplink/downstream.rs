@@ -74,6 +74,16 @@ const ALARM_AFTER: u32 = 3;
 /// Hands a part to the core; gives it back where the channel is full.
 pub type Offer = Box<dyn FnMut(Part) -> Result<(), Part> + Send>;
 
+/// The client's ways into the rest of the program.
+pub struct Ends {
+    /// To the core.
+    pub offer: Offer,
+    /// To the task for plans and questions.
+    pub errands: mpsc::Sender<Errand>,
+    /// What that task and the journal's listener have to say.
+    pub notices: mpsc::Receiver<Notice>,
+}
+
 /// The task's state across connections.
 pub struct Downstream {
     settings: UplinkSettings,
@@ -139,18 +149,17 @@ struct Link {
 }
 
 impl Downstream {
-    /// The client; nothing happens before [`Downstream::run`]. `offer` reaches the core, `errands` the
-    /// task for plans and questions, `notices` come from the daemon, `uplink` is the publisher's status, `stop` becoming true ends it.
+    /// The client; nothing happens before [`Downstream::run`]. `uplink` is the publisher's status, `stop` becoming
+    /// true ends it.
     pub fn new(
         settings: UplinkSettings,
         topics: Topics,
-        offer: Offer,
-        errands: mpsc::Sender<Errand>,
-        notices: mpsc::Receiver<Notice>,
+        ends: Ends,
         board: Board,
         uplink: watch::Receiver<UplinkStatus>,
         stop: watch::Receiver<bool>,
     ) -> (Downstream, watch::Receiver<DownstreamStatus>) {
+        let Ends { offer, errands, notices } = ends;
         let (status, watched) = watch::channel(DownstreamStatus::default());
         let downstream = Downstream {
             settings,

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use self::journal::FakeJournal;
 use super::Topics;
 use super::down::{Down as Topic, Durable, Errand, Notice, Part};
-use super::downstream::{Downstream, ERRANDS};
+use super::downstream::{Downstream, ERRANDS, Ends};
 use super::health::LineBrief;
 use super::orders::Refusal;
 use super::publisher::Publisher;
@@ -103,9 +103,13 @@ fn listen_beside(settings: UplinkSettings, board: Board, connected: bool) -> Dow
     let (downstream, status) = Downstream::new(
         settings,
         topics(),
-        Box::new(move |part| offer.try_send(part).map_err(crossbeam_channel::TrySendError::into_inner)),
-        errand,
-        notices,
+        Ends {
+            offer: Box::new(move |part| {
+                offer.try_send(part).map_err(crossbeam_channel::TrySendError::into_inner)
+            }),
+            errands: errand,
+            notices,
+        },
         board,
         uplink,
         stopped,
