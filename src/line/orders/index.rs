@@ -102,6 +102,12 @@ impl Index {
         self.cells[gap].slot = EMPTY;
     }
 
+    /// Memory it takes.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<Cell>()
+    }
+
     fn grow(&mut self) {
         let size = (self.cells.len() * 2).max(LEAST);
         let old = std::mem::replace(&mut self.cells, vec![Cell { hash: 0, slot: EMPTY }; size]);

@@ -111,6 +111,12 @@ impl Packed {
         Some(Packed(bytes.into_boxed_slice()))
     }
 
+    /// Its bytes.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn revision(&self) -> u32 {
         self.long(0)
     }

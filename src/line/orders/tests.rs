@@ -176,3 +176,45 @@ fn texts_and_names_have_their_bounds() {
     assert_eq!((refused, table.len()), (2, NAMES_MOST));
     assert_eq!(table.bound(&key("C777")).unwrap().destination, "D777");
 }
+
+/// An order as an exporter's ERP sends it, with a waybill and an SSCC.
+fn typical(n: u32) -> Order {
+    let order = order(&format!("SO-2026-{n:08}"), 1, &[&format!("KEX{n:010}"), &format!("10614141{n:09}7")]);
+    Order { destination: format!("TH-BKK-{:02}", n % 90), carrier: Some(format!("KERRY-{}", n % 7)), ..order }
+}
+
+/// A million orders are to take at most 250 MB with everything around them; here is what the table itself takes.
+#[test]
+fn an_order_takes_some_hundred_and_fifty_bytes() {
+    const ORDERS: u32 = 20_000;
+    /// What the allocator adds to an order's bytes: its header, and rounding up to sixteen.
+    const ALLOCATOR: usize = 8 + 15;
+    let mut table = OrderTable::default();
+    for n in 0..ORDERS {
+        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
+    }
+    let packed: usize = table.slots.iter().flatten().map(|packed| packed.len() + ALLOCATOR).sum();
+    let slots = table.slots.capacity() * size_of::<Option<Packed>>();
+    let bytes = (packed + slots + table.by_number.bytes() + table.by_key.bytes()) / ORDERS as usize;
+    assert!(bytes <= 200, "{bytes} bytes an order");
+}
+
+/// Run by hand: memory and time of a full table.
+#[test]
+#[ignore = "a million orders; cargo test -p sortd --lib a_full_table -- --ignored --nocapture"]
+fn a_full_table_stays_far_below_its_share_of_memory() {
+    let rss_mb = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1000
+    };
+    let before = rss_mb();
+    let mut table = OrderTable::default();
+    for n in 0..u32::try_from(ORDERS_MOST).unwrap() {
+        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
+    }
+    let after = rss_mb();
+    println!("{} orders: {before} MB before, {after} MB after", table.len());
+    assert!(after - before <= 200, "{before} → {after} MB");
+    assert_eq!(take(&mut table, &typical(u32::MAX)), Err(OrderRefusal::Full));
+}
