@@ -17,6 +17,7 @@
 
 mod acknowledge;
 mod anchored;
+mod errands;
 mod line_thread;
 mod log;
 mod recovery;
@@ -27,6 +28,7 @@ pub mod upstream;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -35,20 +37,27 @@ use tokio::task::JoinSet;
 
 use self::acknowledge::Acknowledge;
 use self::anchored::Anchored;
-use self::line_thread::{Control, Ends, LineThread, ORDERS_A_TURN};
+use self::errands::Errands;
+use self::line_thread::{Control, Ends, Known, LineThread, ORDERS_A_TURN};
 use self::recovery::TakenUp;
 use self::shown::Shown;
 use self::supervise::Supervisor;
 use self::upstream::Upstream;
 use crate::device::sink::EventSink;
 use crate::device::{camera, gate, scanner, sorter};
-use crate::journal::{ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError};
+use crate::identify::CarrierRules;
+use crate::journal::{
+    ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError, RegisterEntry,
+};
 use crate::line::event::{Command, Event, Started};
+use crate::line::record::{Alarm, Severity};
 use crate::line::status::LineStatus;
+use crate::line::{KnownOrder, Tick};
 use crate::panel;
 use crate::site::{Finding, Loaded, Site};
 use crate::uplink::Topics;
-use crate::uplink::downstream::Downstream;
+use crate::uplink::down::{Notice, Part};
+use crate::uplink::downstream::{self, Downstream, ERRANDS};
 use crate::uplink::health::LineBrief;
 use crate::uplink::publisher::Publisher;
 use crate::uplink::status::{DownstreamStatus, UplinkStatus};
@@ -120,8 +129,8 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
 
     let (plc_acks, acks) = watch::channel(None);
     let (durable_events, events_durable) = watch::channel(0);
-    let (answers, order_answers) = mpsc::channel(ANSWERS_WAITING);
-    let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers));
+    let (answers, notices) = mpsc::channel(ANSWERS_WAITING);
+    let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers.clone()));
     let settings = JournalSettings::new(&site.store, board.clone()).anchored(&site);
     let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
     // The store is ours from here on: a second sortd beside a running one is no boot.
@@ -153,7 +162,9 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         handle,
         acks,
         events_durable,
-        order_answers,
+        notices: (answers, Some(notices)),
+        sources,
+        orders_back: Arc::default(),
     };
     let result = runtime.block_on(running.run(taken_up, store));
     runtime.shutdown_timeout(JOIN_GRACE);
@@ -193,7 +204,12 @@ struct Running {
     handle: JournalHandle,
     acks: watch::Receiver<Option<sorter::PlcAck>>,
     events_durable: watch::Receiver<u64>,
-    order_answers: mpsc::Receiver<crate::uplink::downstream::OrdersDurable>,
+    /// What the client that answers upstream is told, and the end to tell it by.
+    notices: (mpsc::Sender<Notice>, Option<mpsc::Receiver<Notice>>),
+    /// The configuration's files, as they were checked.
+    sources: Vec<ConfigFile>,
+    /// The register's orders have been given to the core: what upstream sends comes behind them.
+    orders_back: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -256,8 +272,9 @@ impl Running {
         });
 
         let opened = tokio::task::spawn_blocking({
-            let control = control.clone();
-            move || give_orders(store, &control)
+            let (control, back) = (control.clone(), Arc::clone(&self.orders_back));
+            let (site, board, now) = (Arc::clone(&self.site), self.board.clone(), self.clock.now());
+            move || give_orders(store, &site, now, &board, &control, &back)
         });
         let supervisor = Supervisor::new(
             beats,
@@ -331,30 +348,62 @@ impl Running {
         );
         let publisher = publisher.with_anchors(Arc::new(Anchored(self.handle.anchors())));
         tasks.spawn(publisher.run());
-        let events = events.clone();
-        let offer = Box::new(move |batch| match events.try_send(Event::Orders(batch)) {
-            Err(TrySendError::Full(Event::Orders(batch))) => Err(batch),
-            // A core that has ended takes nothing more; the message is not answered and comes again.
-            Ok(()) | Err(_) => Ok(()),
+        let offered = events.clone();
+        let back = Arc::clone(&self.orders_back);
+        // An order that comes before the register is back could claim a code of one that is not.
+        let offer = Box::new(move |part| {
+            if !back.load(Ordering::Acquire) {
+                return Err(part);
+            }
+            let event = match part {
+                Part::Orders(batch) => Event::Orders(batch),
+                Part::Holds(batch) => Event::Holds(batch),
+            };
+            match offered.try_send(event) {
+                Err(TrySendError::Full(Event::Orders(batch))) => Err(Part::Orders(batch)),
+                Err(TrySendError::Full(Event::Holds(batch))) => Err(Part::Holds(batch)),
+                // A core that has ended takes nothing more; the message is not answered and comes again.
+                Ok(()) | Err(_) => Ok(()),
+            }
         });
-        let (_, never) = mpsc::channel(1);
-        let answers = std::mem::replace(&mut self.order_answers, never);
+        let (errands, errands_come) = mpsc::channel(ERRANDS);
+        let notices = self.notices.1.take().unwrap_or_else(|| mpsc::channel(1).1);
         let (downstream, taken) = Downstream::new(
             settings.clone(),
             topics,
-            offer,
-            answers,
+            downstream::Ends { offer, errands, notices },
             self.board.clone(),
             published.clone(),
             stopped.clone(),
         );
+        let newest = crate::journal::staged_plans(&self.site.store.directory).pop();
+        let version = newest.map(|plan| plan.version).filter(|version| *version != self.site.plan.version);
+        downstream.show_staged(version);
+        let (reader, site) = (self.handle.reader(), Arc::clone(&self.site));
+        let work = Errands {
+            sources: std::mem::take(&mut self.sources),
+            plan: self.site.plan.version.clone(),
+            store: self.site.store.directory.clone(),
+            evidence: Arc::new(move |code| shown::answer(&reader, &site, code)),
+            events: events.clone(),
+            notices: self.notices.0.clone(),
+        };
+        // It ends with the client, which holds the other end.
+        tasks.spawn(work.run(errands_come));
         tasks.spawn(downstream.run());
         Ok((published, taken))
     }
 }
 
 /// Hands the register of active orders to the line's thread, in parts, once the store is open.
-fn give_orders(store: Store, control: &Sender<Control>) -> Result<(), OpeningError> {
+fn give_orders(
+    store: Store,
+    site: &Site,
+    now: Tick,
+    board: &Board,
+    control: &Sender<Control>,
+    back: &AtomicBool,
+) -> Result<(), OpeningError> {
     let opened = match store {
         Store::Open(opened) => opened,
         Store::Opening(opening) => Box::new(opening.wait()?),
@@ -362,16 +411,64 @@ fn give_orders(store: Store, control: &Sender<Control>) -> Result<(), OpeningErr
     for found in &opened.quarantined {
         tracing::error!(what = %found.what, why = %found.why, missing = ?found.missing, "quarantined");
     }
-    let count = opened.orders.len();
-    for part in opened.orders.chunks(ORDERS_A_TURN) {
-        if control.send(Control::Orders(part.to_vec())).is_err() {
-            return Ok(());
+    let holds = opened.orders.holds().iter();
+    let holds = holds.map(|entry| (entry.hold.clone(), tick_of(entry.at_s, now))).collect();
+    if control.send(Control::Holds(holds)).is_err() {
+        return Ok(());
+    }
+    let mut count = 0_u64;
+    for entries in opened.orders.orders() {
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                board.raise(Alarm {
+                    id: "orders-unreadable".to_owned(),
+                    severity: Severity::Critical,
+                    text: format!("Not every active order is known again: {error}."),
+                    remedy: "Check the disk, and have upstream send the active orders again.".to_owned(),
+                });
+                break;
+            }
+        };
+        count += entries.len() as u64;
+        let mut known: Vec<Known> =
+            entries.into_iter().filter_map(|entry| known(entry, &site.carriers, now)).collect();
+        while !known.is_empty() {
+            let rest = known.split_off(known.len().min(ORDERS_A_TURN));
+            if control.send(Control::Orders(std::mem::replace(&mut known, rest))).is_err() {
+                return Ok(());
+            }
         }
     }
     // The thread has ended; so has the daemon.
-    let _ = control.send(Control::OrdersLoaded(count as u64));
+    let _ = control.send(Control::OrdersLoaded(count));
+    back.store(true, Ordering::Release);
     tracing::info!(epoch = opened.epoch, record = opened.last_seq, orders = count, "store open");
     Ok(())
+}
+
+/// An entry of the register as the core takes it; nothing where the present carriers' rules make no parcel of
+/// a code of it.
+fn known(entry: RegisterEntry, rules: &CarrierRules, now: Tick) -> Option<Known> {
+    match entry {
+        RegisterEntry::Order { order, touched_s, sorted } => {
+            let number = order.order.clone();
+            match KnownOrder::new(order, tick_of(touched_s, now), sorted, rules) {
+                Ok(known) => Some(Known::Order(known)),
+                Err(why) => {
+                    tracing::warn!(order = %number, %why, "an order of the register is no order any more");
+                    None
+                }
+            }
+        }
+        RegisterEntry::Sorted { order, at_s } => Some(Known::Sorted { order, at: tick_of(at_s, now) }),
+        RegisterEntry::Retired(retired) => Some(Known::Retired(retired)),
+    }
+}
+
+/// Core time of the register; one that it never noted is now.
+fn tick_of(seconds: u32, now: Tick) -> Tick {
+    if seconds == 0 { now } else { Tick(u64::from(seconds) * 1_000_000) }
 }
 
 /// Waits for tasks that have been told to stop, for a while.

@@ -29,7 +29,7 @@
 //! | [`mod@line`] | the real-time core: `step(now, Event) -> Actions` | `identify`, `site` |
 //! | [`journal`] | the record of everything, in sled | sled, files |
 //! | [`replay`] | a recorded shift through the same core: the proof, the trial of a plan | `line`, `site`, `journal`'s recording |
-//! | [`uplink`] | a journal cursor → EPCIS 2.0 → MQTT; inbound orders | MQTT |
+//! | [`uplink`] | a journal cursor → EPCIS 2.0 → MQTT; inbound orders, holds, plans, questions | MQTT |
 //! | [`watch`] | device health, alarms, systemd notify and watchdog | clocks |
 //! | [`panel`] | the local API on a Unix socket, and the read-only page | HTTP |
 //!

@@ -12,7 +12,7 @@ use sortd::line::record::{Alarm, Body, Fact};
 use sortd::line::{PassKey, Tick};
 use sortd::site::{BrokerAddress, UplinkSettings};
 use sortd::uplink::Topics;
-use sortd::uplink::downstream::Downstream;
+use sortd::uplink::downstream::{Downstream, Ends};
 use sortd::uplink::epcis;
 use sortd::uplink::health::LineBrief;
 use sortd::uplink::milestones::{Cursor, Milestones, MilestonesError};
@@ -217,8 +217,9 @@ pub fn listen(settings: UplinkSettings, board: &Board) -> watch::Sender<bool> {
     let (stop, stopped) = watch::channel(false);
     let (_, uplink) = watch::channel(UplinkStatus { connected: true, ..UplinkStatus::default() });
     let (_never, notices) = mpsc::channel(1);
-    let (downstream, _) =
-        Downstream::new(settings, topics(), Box::new(|_| Ok(())), notices, board.clone(), uplink, stopped);
+    let (errands, _nobody) = mpsc::channel(1);
+    let ends = Ends { offer: Box::new(|_| Ok(())), errands, notices };
+    let (downstream, _) = Downstream::new(settings, topics(), ends, board.clone(), uplink, stopped);
     tokio::spawn(downstream.run());
     stop
 }

@@ -101,10 +101,11 @@ fn sums(out: &mut String, document: &StatusDocument) {
     }
     let _ = writeln!(
         out,
-        "         manual {:.2} %, extra laps {}, active orders {}",
+        "         manual {:.2} %, extra laps {}, active orders {}, holds {}",
         sums.manual_ratio * 100.0,
         sums.recirculated,
-        line.orders
+        line.orders,
+        line.holds
     );
     let [p50, p99, max] = line.decision_ms;
     let [reaction_p50, reaction_p99, reaction_max] = line.reaction_ms;

@@ -7,10 +7,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::device::sorter::PlcAck;
 use crate::journal::{DurableListener, Record};
-use crate::line::event::Event;
+use crate::line::event::{Event, HoldOn};
 use crate::line::outcome::Outcome;
 use crate::line::record::{Body, Fact, Input, Severity};
-use crate::uplink::downstream::OrdersDurable;
+use crate::uplink::down::{Down, Durable, Notice};
+use crate::uplink::orders::Refusal;
 use crate::wire::plc::{PlcEventKind, seq_distance};
 
 /// A sequence farther ahead than this is one from before, come again.
@@ -27,8 +28,8 @@ pub struct Acknowledge {
     /// Epoch and last sequence; the sequence only moves on within an epoch.
     at: Option<PlcAck>,
     events: watch::Sender<u64>,
-    orders: mpsc::Sender<OrdersDurable>,
-    messages: BTreeMap<String, OrdersDurable>,
+    notices: mpsc::Sender<Notice>,
+    messages: BTreeMap<(Down, String), Durable>,
     /// Whether the PLC last said that the line runs, so that only a change is logged.
     runs: Option<bool>,
 }
@@ -38,9 +39,9 @@ impl Acknowledge {
     pub fn new(
         plc: watch::Sender<Option<PlcAck>>,
         events: watch::Sender<u64>,
-        orders: mpsc::Sender<OrdersDurable>,
+        notices: mpsc::Sender<Notice>,
     ) -> Acknowledge {
-        Acknowledge { plc, at: None, events, orders, messages: BTreeMap::new(), runs: None }
+        Acknowledge { plc, at: None, events, notices, messages: BTreeMap::new(), runs: None }
     }
 
     fn input(&mut self, event: &Event) {
@@ -63,6 +64,13 @@ impl Acknowledge {
                     }
                 }
             }
+            Event::PlanStaged(staged) => self.answer(Durable {
+                down: Down::Plans,
+                message: staged.message.clone(),
+                accepted: 1,
+                refused: Vec::new(),
+                plan: Some(super::errands::staged(&staged.version)),
+            }),
             _ => {}
         }
     }
@@ -76,19 +84,22 @@ impl Acknowledge {
     fn fact(&mut self, record: u64, fact: &Fact) {
         match fact {
             Fact::OrderRefused { message, order, why } => {
-                if self.messages.len() >= MESSAGES_MOST {
-                    self.messages.pop_first();
-                }
-                self.message(message).refused.push((order.clone(), why.clone()));
+                let refusal = Refusal { order: Some(order.clone()), code: None, reason: why.clone() };
+                self.message(Down::Orders, message).refused.push(refusal);
+            }
+            Fact::HoldRefused { message, on, why } => {
+                let (order, code) = match on {
+                    HoldOn::Order(order) => (Some(order.clone()), None),
+                    HoldOn::Code(code) => (None, Some(code.clone())),
+                };
+                let refusal = Refusal { order, code, reason: why.clone() };
+                self.message(Down::Holds, message).refused.push(refusal);
             }
             Fact::OrdersApplied { message, last, accepted, .. } => {
-                self.message(message).accepted += u64::from(*accepted);
-                if *last && let Some(durable) = self.messages.remove(message) {
-                    // A full queue is a sender that gets no answer and repeats the message.
-                    if self.orders.try_send(durable).is_err() {
-                        tracing::debug!(message, "the answer to an order message found no room");
-                    }
-                }
+                self.applied(Down::Orders, message, *last, *accepted);
+            }
+            Fact::HoldsApplied { message, last, accepted, .. } => {
+                self.applied(Down::Holds, message, *last, *accepted);
             }
             Fact::AlarmRaised(alarm) => match alarm.severity {
                 Severity::Critical => {
@@ -129,11 +140,32 @@ impl Acknowledge {
         }
     }
 
-    fn message(&mut self, id: &str) -> &mut OrdersDurable {
-        self.messages.entry(id.to_owned()).or_insert_with(|| OrdersDurable {
+    /// A part of a message is applied; with the last one it may be answered.
+    fn applied(&mut self, down: Down, message: &str, last: bool, accepted: u32) {
+        self.message(down, message).accepted += u64::from(accepted);
+        if last && let Some(durable) = self.messages.remove(&(down, message.to_owned())) {
+            self.answer(durable);
+        }
+    }
+
+    /// A full queue is a sender that gets no answer and repeats the message.
+    fn answer(&self, durable: Durable) {
+        if let Err(error) = self.notices.try_send(Notice::Durable(durable)) {
+            tracing::debug!(%error, "the answer to a message found no room");
+        }
+    }
+
+    fn message(&mut self, down: Down, id: &str) -> &mut Durable {
+        let key = (down, id.to_owned());
+        if self.messages.len() >= MESSAGES_MOST && !self.messages.contains_key(&key) {
+            self.messages.pop_first();
+        }
+        self.messages.entry(key).or_insert_with(|| Durable {
+            down,
             message: id.to_owned(),
             accepted: 0,
             refused: Vec::new(),
+            plan: None,
         })
     }
 }

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
-use crate::line::event::{Command, Event, Order};
+use crate::line::event::{Command, Event, HoldOrder, RetiredOrder};
 use crate::line::record::Entry;
 use crate::line::status::LineStatus;
-use crate::line::{Line, Tick};
+use crate::line::{KnownOrder, Line, Tick};
 use crate::watch::beat::Beat;
 use crate::watch::clock::Clock;
 
@@ -38,6 +38,12 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// Orders of the register taken up between two events.
 pub const ORDERS_A_TURN: usize = 500;
 
+/// A round over the table for finished orders begins this often …
+const RETIRE_EVERY_MS: u64 = 3_600_000;
+
+/// … and takes its next few slots this often: a million in a minute or so.
+const RETIRE_STEP_MS: u64 = 200;
+
 /// Why the shell holds induction while the journal is behind.
 const JOURNAL_BEHIND: &str = "journal-behind";
 
@@ -47,11 +53,29 @@ const STORE_FULL: &str = "store-full";
 /// Why the shell holds induction while it leaves.
 const LEAVING: &str = "leaving";
 
+/// An entry of the register, made ready for the core.
+#[derive(Debug)]
+pub enum Known {
+    /// An order or a revision of it.
+    Order(KnownOrder),
+    /// Its parcel has reached its chute.
+    Sorted {
+        /// Order number.
+        order: String,
+        /// When.
+        at: Tick,
+    },
+    /// It has left the table.
+    Retired(RetiredOrder),
+}
+
 /// What the shell says to the thread besides events.
 #[derive(Debug)]
 pub enum Control {
-    /// Orders of the register.
-    Orders(Vec<Order>),
+    /// Holds of the register, and when they were applied; before its orders.
+    Holds(Vec<(HoldOrder, Tick)>),
+    /// Entries of the register about orders, in their order.
+    Orders(Vec<Known>),
     /// All orders of the register have been given.
     OrdersLoaded(u64),
     /// Ask for no more parcels.
@@ -90,6 +114,8 @@ pub struct LineThread {
     full: bool,
     next_status: Tick,
     next_snapshot: Tick,
+    /// When finished orders are looked for; not before all orders are back.
+    next_retirement: Option<Tick>,
     snapshot_seq: u64,
 }
 
@@ -107,6 +133,7 @@ impl LineThread {
             full: false,
             next_status: Tick(0),
             next_snapshot: clock.now().plus_ms(SNAPSHOT_MS),
+            next_retirement: None,
             snapshot_seq: 0,
         }
     }
@@ -142,8 +169,24 @@ impl LineThread {
     /// What the shell says; false is the end.
     fn controlled(&mut self) -> bool {
         match self.ends.control.try_recv() {
-            Ok(Control::Orders(orders)) => self.line.load_orders(&orders),
-            Ok(Control::OrdersLoaded(count)) => self.step(Event::OrdersLoaded(count)),
+            Ok(Control::Holds(holds)) => {
+                for (hold, at) in &holds {
+                    self.line.load_hold(hold, *at);
+                }
+            }
+            Ok(Control::Orders(orders)) => {
+                for order in &orders {
+                    match order {
+                        Known::Order(order) => self.line.load_known(std::slice::from_ref(order)),
+                        Known::Sorted { order, at } => self.line.load_sorted(order, *at),
+                        Known::Retired(order) => self.line.load_retired(order),
+                    }
+                }
+            }
+            Ok(Control::OrdersLoaded(count)) => {
+                self.step(Event::OrdersLoaded(count));
+                self.next_retirement = Some(self.clock.now().plus_ms(RETIRE_EVERY_MS));
+            }
             Ok(Control::Leave) => self.hold(true, LEAVING),
             Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => {}
@@ -153,6 +196,9 @@ impl LineThread {
 
     /// Until the next deadline, at most a quarter of the status period so that the shell is heard.
     fn wait(&self) -> Duration {
+        if !self.ends.control.is_empty() {
+            return Duration::ZERO;
+        }
         let longest = STATUS_MS * 1000 / 4;
         let now = self.clock.now();
         let until = self.line.next_deadline().map_or(longest, |due| due.0.saturating_sub(now.0));
@@ -228,10 +274,24 @@ impl LineThread {
             return;
         }
         self.next_status = now.plus_ms(STATUS_MS);
+        self.retire(now);
         self.ends.status.send_replace(Arc::new(self.line.status(now)));
         if now >= self.next_snapshot {
             self.next_snapshot = now.plus_ms(SNAPSHOT_MS);
             self.snapshot();
+        }
+    }
+
+    /// Finished orders leave the table, a few at a time, by an event like any other.
+    fn retire(&mut self, now: Tick) {
+        if self.next_retirement.is_none_or(|due| now < due) {
+            return;
+        }
+        let (finished, around) = self.line.finished_orders(now);
+        let pause = if around { RETIRE_EVERY_MS } else { RETIRE_STEP_MS };
+        self.next_retirement = Some(now.plus_ms(pause));
+        if !finished.is_empty() {
+            self.step(Event::OrdersRetired(finished));
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::watch;
 
+use crate::evidence::answer::{Answer, AnswerError};
 use crate::evidence::source::Store;
 use crate::evidence::{EvidenceError, Setting};
 use crate::journal::verify::Live;
@@ -148,7 +149,6 @@ fn journal_view(status: &JournalStatus, room: usize) -> serde_json::Value {
         "retries": status.retries,
         "refused": status.refused,
         "orders": status.orders,
-        "orders_refused": status.orders_refused,
         "days_deleted": status.days_deleted,
         "anchor": status.anchor.as_ref().map(|anchor| serde_json::json!({
             "number": anchor.number,
@@ -182,6 +182,7 @@ fn uplink_view(up: &UplinkStatus, down: &DownstreamStatus) -> serde_json::Value 
         "order_messages_refused": down.refused_messages,
         "orders_accepted": down.accepted,
         "orders_refused": down.refused,
+        "plan_staged": down.plan_staged,
         "orders_last_error": down.last_error,
     })
 }
@@ -206,6 +207,12 @@ fn evidence(reader: &Reader, site: &Site, code: &str) -> Result<Vec<u8>, StoryEr
         Err(EvidenceError::Store(ReadError::NotOpenYet)) => Err(StoryError::NotOpen),
         Err(other) => Err(StoryError::Store(other.to_string())),
     }
+}
+
+/// The claim bundle of a parcel, left in the store for upstream to fetch.
+pub(super) fn answer(reader: &Reader, site: &Site, code: &str) -> Result<Answer, AnswerError> {
+    let store = Store::new(reader.clone(), &site.store.directory);
+    crate::evidence::answer::answer(&store, code, &Setting::of(site), &site.store.directory)
 }
 
 /// A start that comes in the moment in which the PLC is being attached waits for it. Blocks; the panel asks

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::identify::{Key, Reading};
 use crate::line::PassKey;
+use crate::line::event::HoldOn;
 use crate::line::record::{Body, Fact};
 
 pub(super) const HEAD: &[u8] = b"h";
@@ -126,6 +127,10 @@ pub(super) fn codes(body: &Body) -> Vec<Vec<u8>> {
             }
         }
         Fact::OrderRefused { order, .. } => push(&mut codes, order),
+        Fact::Held { on, .. } | Fact::HoldRefused { on, .. } => match on {
+            HoldOn::Order(order) => push(&mut codes, order),
+            HoldOn::Code(code) => push_key(&mut codes, &Key(code.clone())),
+        },
         Fact::Reported { code, .. } => push(&mut codes, code),
         Fact::Inducted { .. }
         | Fact::Blank { .. }
@@ -135,6 +140,8 @@ pub(super) fn codes(body: &Body) -> Vec<Vec<u8>> {
         | Fact::Recirculated { .. }
         | Fact::ChuteEmptied { .. }
         | Fact::OrdersApplied { .. }
+        | Fact::HoldsApplied { .. }
+        | Fact::OrdersGone { .. }
         | Fact::AlarmRaised(_)
         | Fact::AlarmCleared { .. } => {}
     }

@@ -50,9 +50,10 @@
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
 //! signing-key.pem, .pub   the key that signs them, where the store has its own, and its public half
-//! orders/                 the register of active orders, a sled Db
+//! orders/                 the register of active orders and holds, append-only files
 //! inflight/<seq>.snapshot the core's state after record <seq>
 //! inflight/<seq>.tail     the records after it
+//! plans/<version>/        plans from upstream, checked and not in force
 //! configs/<hash>/         the configurations the records were made under
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
@@ -75,6 +76,7 @@ mod keys;
 mod notary;
 mod opening;
 mod orders;
+mod plans;
 mod quarantine;
 mod reader;
 mod record;
@@ -108,7 +110,8 @@ pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
-pub use orders::ORDER_LIMIT;
+pub use orders::{Entry as RegisterEntry, HoldEntry, Register, RegisterError};
+pub use plans::{PLANS_MOST, PlanAbout, stage_plan, staged_plans};
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};

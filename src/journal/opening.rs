@@ -16,13 +16,13 @@ use super::cursor::{self, Cursor};
 use super::day::{self, Day, DayError, Links, Read, Sealed, Span, disk};
 use super::gone;
 use super::inflight;
-use super::orders::{self, Orders};
+use super::orders::{self, Orders, Register};
 use super::quarantine::{Quarantined, put_aside};
 use super::shelf::Shelf;
 use super::slip::{self, SlipError};
 use super::{DEVICE, JournalSettings, Numbered, Record};
 use crate::line::Tick;
-use crate::line::event::{Order, Started};
+use crate::line::event::Started;
 use crate::watch::clock::Clock;
 
 /// Records a recovery reads back at most: ten minutes at 200 parcels/s would be a million.
@@ -51,7 +51,7 @@ impl Checkpoint {
 }
 
 /// The store, once it is open.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// Last durable record. On the slow path the line numbers on from here; where it went on with the in-flight
     /// log, records appended since may be counted in already.
@@ -62,8 +62,8 @@ pub struct Opened {
     pub epoch: u64,
     /// Last milestone of the epoch.
     pub last_event: u64,
-    /// Active orders, those in records up to `last_seq` included.
-    pub orders: Vec<Order>,
+    /// Active orders and holds, those in records up to `last_seq` included.
+    pub orders: Register,
     /// Start of the run that the last record belongs to.
     pub last_started: Option<Started>,
     /// What had to be put into quarantine.

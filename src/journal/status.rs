@@ -47,10 +47,8 @@ pub struct JournalStatus {
     pub refused: u64,
     /// Records offered with a number that was taken already; they were dropped.
     pub repeated: u64,
-    /// Active orders in the register.
+    /// Orders in the register, with their revisions; fewer after packing.
     pub orders: u64,
-    /// Orders that did not fit the register.
-    pub orders_refused: u64,
     /// Days deleted because of their age or the store's size.
     pub days_deleted: u64,
     /// Milestones in them that upstream had not acknowledged: the hard limit forced it.

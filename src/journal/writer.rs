@@ -363,7 +363,7 @@ impl Writer {
         self.status.change(|status| {
             (status.durable, status.epoch, status.last_event) =
                 (store.last_seq, store.epoch, store.last_event);
-            (status.orders, status.orders_refused) = (store.orders.count(), store.orders.refused());
+            status.orders = store.orders.count();
             status.pending = pending;
             status.cycles += 1;
         });

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::actions::Actions;
-use super::event::{Command, Event, Order, Started};
-use super::orders::{OrderTable, Upserted};
+use super::event::{Command, Event, Order, RetiredOrder, Started};
+use super::holds::HoldTable;
+use super::orders::{KnownOrder, OrderTable, Upserted};
 use super::outcome::Reason;
 use super::record::{Alarm, Body, Entry, Fact, Input, Severity};
 use super::state::{ChuteState, Mode, Pass, Phase, State};
@@ -26,6 +27,7 @@ pub struct Core {
     pub(super) site: Arc<Site>,
     pub(super) state: State,
     pub(super) orders: OrderTable,
+    pub(super) holds: HoldTable,
     pub(super) measures: Measures,
     /// Bits of the readers that always answer: the scanners, where there is no gate to wait for.
     pub(super) all_answer: u64,
@@ -48,6 +50,7 @@ impl Core {
             site,
             state,
             orders: OrderTable::default(),
+            holds: HoldTable::default(),
             measures: Measures::default(),
             stamped: Tick(0),
             polled: None,
@@ -129,6 +132,7 @@ impl Core {
             | Event::Encoder(_)
             | Event::Heard(_)
             | Event::Configured { .. }
+            | Event::PlanStaged(_)
             | Event::Photo(_) => {}
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),
@@ -157,6 +161,8 @@ impl Core {
                 self.look_again_at_waiting(now, out);
             }
             Event::Ask(ask) => self.asked(now, &ask, out),
+            Event::Holds(batch) => self.holds_came(now, &batch, out),
+            Event::OrdersRetired(orders) => self.retire(now, &orders, out),
         }
     }
 
@@ -235,7 +241,10 @@ impl Core {
         for order in &batch.orders {
             let upserted = match self.refused_then.get(&order.order) {
                 Some(why) => Err(why.clone()),
-                None => self.orders.upsert(order, &self.site.carriers).map_err(|refusal| refusal.to_string()),
+                None => {
+                    let upserted = self.orders.upsert(order, &self.site.carriers, now);
+                    upserted.map_err(|refusal| refusal.to_string())
+                }
             };
             match upserted {
                 Ok(Upserted::Taken(keys)) => {
@@ -277,10 +286,33 @@ impl Core {
     /// Orders known from before this run.
     pub fn load_orders(&mut self, orders: &[Order]) {
         for order in orders {
-            if self.orders.upsert(order, &self.site.carriers).is_err() {
+            if self.orders.upsert(order, &self.site.carriers, self.state.now).is_err() {
                 self.count("order_refused");
             }
         }
+    }
+
+    /// Orders of the register, made ready by the shell.
+    pub fn load_known(&mut self, orders: &[KnownOrder]) {
+        for order in orders {
+            if self.orders.load(order).is_err() {
+                self.count("order_refused");
+            }
+        }
+    }
+
+    /// Finished orders leave the table, but for those whose parcels are on the belt again.
+    fn retire(&mut self, now: Tick, orders: &[RetiredOrder], out: &mut Actions) {
+        let mut kept = Vec::new();
+        for order in orders {
+            let on_belt = |pass: &Pass| pass.keys().any(|key| self.orders.is_of(key, &order.order));
+            if self.state.passes.values().any(on_belt) {
+                kept.push(order.order.clone());
+            } else {
+                self.orders.retire(order);
+            }
+        }
+        fact_of(now, Fact::OrdersGone { kept }, out);
     }
 
     /// Counts something that could not be used.

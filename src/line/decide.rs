@@ -56,6 +56,10 @@ impl Core {
                 }
             }
             Verdict::NoRead => self.send_to_exception(now, key, Reason::NoRead, out),
+            Verdict::MultiRead(keys) if keys.iter().all(|code| self.orders.slot_of(code).is_none()) => {
+                // An order to come may say which of them it is; nobody's codes alone are no multi-read.
+                self.await_order(now, key, out);
+            }
             Verdict::MultiRead(_) => self.send_to_exception(now, key, Reason::MultiRead, out),
             Verdict::Ambiguous(..) => self.send_to_exception(now, key, Reason::AmbiguousCode, out),
         }
@@ -106,7 +110,7 @@ impl Core {
     /// Gives the pass its identity, if its readings name one, and says so once.
     fn identify_pass(&mut self, now: Tick, key: PassKey, out: &mut Actions) {
         let Verdict::Identity { key: identity, uri, carrier } = self.verdict_of(key) else { return };
-        let order = self.orders.bound(&identity).map(|order| order.order.clone());
+        let order = self.orders.bound(&identity).map(|order| order.order);
         let Some(pass) = self.state.passes.get_mut(&key) else { return };
         let found = Identity { key: identity, uri, carrier };
         if pass.identity.as_ref() == Some(&found) {
@@ -142,8 +146,7 @@ impl Core {
             .passes
             .get(&key)
             .and_then(|pass| pass.identity.as_ref())
-            .and_then(|identity| self.orders.bound(&identity.key))
-            .cloned();
+            .and_then(|identity| self.orders.bound(&identity.key));
         match order {
             Some(order) => self.decide(now, key, &order, out),
             None => self.await_order(now, key, out),
@@ -164,7 +167,11 @@ impl Core {
 
     /// The deadline has come and no order is known.
     pub(super) fn give_up_waiting(&mut self, now: Tick, key: PassKey, out: &mut Actions) {
-        let reason = if self.state.orders_loaded { Reason::UnknownParcel } else { Reason::Restart };
+        let reason = self.held_unknown(key).unwrap_or(if self.state.orders_loaded {
+            Reason::UnknownParcel
+        } else {
+            Reason::Restart
+        });
         self.send_to_exception(now, key, reason, out);
     }
 
@@ -195,8 +202,8 @@ impl Core {
     /// The same for a pass that is decided: every code on it is weighed again.
     fn bound_revised(&mut self, now: Tick, key: PassKey, to: Target, out: &mut Actions) {
         let exception = match self.verdict_of(key) {
-            Verdict::Identity { key: identity, .. } => match self.orders.bound(&identity).cloned() {
-                Some(order) => match held(&order) {
+            Verdict::Identity { key: identity, .. } => match self.orders.bound(&identity) {
+                Some(order) => match self.held_back(key, &order) {
                     Some(reason) => reason,
                     None => {
                         if self.bound_elsewhere(to, &order) && self.may_still_change(key) {
@@ -229,7 +236,7 @@ impl Core {
 
     /// The rule of six steps, as far as this line has them: hard filters, most room, recirculate, exception.
     fn decide(&mut self, now: Tick, key: PassKey, order: &Order, out: &mut Actions) {
-        if let Some(reason) = held(order) {
+        if let Some(reason) = self.held_back(key, order) {
             self.send_to_exception_of(now, key, reason, Some(&order.destination), out);
             return;
         }
@@ -251,7 +258,7 @@ impl Core {
         let identity = self.state.passes.get(&key)?.identity.as_ref()?;
         let order = self.orders.bound(&identity.key)?;
         let exception = |reason| Target::Exception(self.site.exception_chute, reason);
-        if let Some(reason) = held(order) {
+        if let Some(reason) = self.held_back(key, &order) {
             return Some(exception(reason));
         }
         let Some(routes) = plan.routes.get(&order.destination) else {
@@ -361,7 +368,7 @@ impl Core {
             .get(&key)
             .and_then(|pass| pass.identity.as_ref())
             .and_then(|identity| self.orders.bound(&identity.key))
-            .map(|order| order.destination.clone());
+            .map(|order| order.destination);
         self.send_to_exception_of(now, key, reason, destination.as_deref(), out);
     }
 
@@ -373,6 +380,7 @@ impl Core {
         destination: Option<&str>,
         out: &mut Actions,
     ) {
+        self.say_held(now, key, reason, out);
         let to = Target::Exception(self.site.exception_chute, reason);
         let choice = Choice { to, alternate: None, candidates: Vec::new() };
         self.bind(now, key, choice, destination.map(ToOwned::to_owned), out);
@@ -450,7 +458,7 @@ impl Core {
         let mut orders: Vec<Order> = Vec::new();
         for order in taken_for.filter_map(|taken_for| self.orders.bound(taken_for.key.as_ref()?)) {
             if !orders.iter().any(|known| known.order == order.order) {
-                orders.push(order.clone());
+                orders.push(order);
             }
         }
         orders
@@ -474,17 +482,7 @@ pub(super) fn held(order: &Order) -> Option<Reason> {
     if order.cancelled {
         return Some(Reason::OrderCancelled);
     }
-    order.hold.map(|hold| match hold {
-        Hold::CodHold => Reason::CodHold,
-        Hold::CodMismatch => Reason::CodMismatch,
-        Hold::CustomsHold => Reason::CustomsHold,
-        Hold::DangerousGoods => Reason::DangerousGoods,
-        Hold::ReturnToSender => Reason::ReturnToSender,
-        Hold::Repack => Reason::Repack,
-        Hold::WeightMismatch => Reason::WeightMismatch,
-        Hold::Oversize => Reason::Oversize,
-        Hold::Overweight => Reason::Overweight,
-    })
+    order.hold.map(Hold::reason)
 }
 
 /// Reasons that come from the order, so that a new revision of it may lift them.

@@ -22,6 +22,9 @@ impl Core {
             Outcome::Lost => self.state.tally.lost += 1,
         }
         let order = pass.identity.as_ref().and_then(|identity| self.orders.bound(&identity.key));
+        if let (Outcome::Sorted { .. }, Some(identity)) = (outcome, &pass.identity) {
+            self.orders.sorted(&identity.key, now);
+        }
         let slack_ms = match pass.phase {
             Phase::Bound(bound) => bound.slack_ms,
             Phase::Reading | Phase::AwaitingOrder | Phase::OffCourse { .. } => None,
@@ -33,7 +36,7 @@ impl Core {
             outcome,
             plan: self.state.plan.clone(),
             slack_ms,
-            destination: order.map(|order| order.destination.clone()),
+            destination: order.map(|order| order.destination),
         };
         fact_of(now, fact, out);
         self.remember(key, outcome, pass.identity.map(|identity| identity.key.0));

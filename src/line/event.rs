@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::outcome::Reason;
 use super::{ChuteNo, ReaderId, Tick};
 use crate::identify::Reading;
 use crate::site::Site;
@@ -66,6 +67,23 @@ pub enum Event {
     },
     /// A camera's file is whole. It may come long after its parcel.
     Photo(Photo),
+    /// A part of a message of holds and releases from upstream.
+    Holds(HoldBatch),
+    /// Finished orders that nobody has named for long leave the table.
+    OrdersRetired(Vec<RetiredOrder>),
+    /// A plan from upstream was checked and lies in the store: the core only records it.
+    PlanStaged(StagedPlan),
+}
+
+/// A plan that was staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedPlan {
+    /// `id` of the message, for its `acks`.
+    pub message: String,
+    /// Version of the plan, and name of its directory under `plans/`.
+    pub version: String,
+    /// What upstream calls it.
+    pub name: Option<String>,
 }
 
 /// A photo that a camera has put into its spool directory. The file stays where it is; its digest is what counts.
@@ -233,6 +251,68 @@ pub enum Hold {
     Oversize,
     /// Too heavy for the sorter.
     Overweight,
+}
+
+impl Hold {
+    /// The reason with which a parcel that is held ends.
+    pub fn reason(self) -> Reason {
+        match self {
+            Hold::CodHold => Reason::CodHold,
+            Hold::CodMismatch => Reason::CodMismatch,
+            Hold::CustomsHold => Reason::CustomsHold,
+            Hold::DangerousGoods => Reason::DangerousGoods,
+            Hold::ReturnToSender => Reason::ReturnToSender,
+            Hold::Repack => Reason::Repack,
+            Hold::WeightMismatch => Reason::WeightMismatch,
+            Hold::Oversize => Reason::Oversize,
+            Hold::Overweight => Reason::Overweight,
+        }
+    }
+}
+
+/// Part of a message of holds and releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldBatch {
+    /// `id` of the message, for its `acks`.
+    pub message: String,
+    /// This is the message's last part: acknowledge once it is durable.
+    pub last: bool,
+    /// Holds and releases.
+    pub holds: Vec<HoldOrder>,
+}
+
+/// A hold or a release as upstream tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldOrder {
+    /// What is held.
+    pub on: HoldOn,
+    /// Older revisions are ignored, and so is the same one again; without one the order of arrival counts.
+    pub revision: Option<u32>,
+    /// Why it is held; `None` releases it.
+    pub hold: Option<Hold>,
+    /// What upstream says to people about it.
+    pub reason: Option<String>,
+    /// Who asked for it, as upstream names them.
+    pub by: Option<String>,
+}
+
+/// What a hold is on. It need not be known yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldOn {
+    /// Every parcel of the order with this number.
+    Order(String),
+    /// Every parcel that shows this code, in whatever form.
+    Code(String),
+}
+
+/// An order that leaves the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredOrder {
+    /// Its number.
+    pub order: String,
+    /// Its revision; a newer one stays.
+    pub revision: u32,
 }
 
 /// What an operator may ask.

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use super::actions::Actions;
 use super::core::Core;
 use super::encoder::{EncoderTrack, extend};
-use super::event::{EncoderPoll, Event, Heard, Order};
+use super::event::{EncoderPoll, Event, Heard, HoldOrder, Order, RetiredOrder};
+use super::holds::HoldTable;
+use super::orders::KnownOrder;
 use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
-use super::state::{SNAPSHOT_VERSION, State};
+use super::state::{SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
 use super::trail::Trail;
 use super::{ChuteNo, PassKey, Tick};
@@ -53,7 +55,7 @@ pub enum SnapshotError {
     #[error("expected a snapshot, got no bytes")]
     Empty,
     /// Another version.
-    #[error("expected a snapshot of version {SNAPSHOT_VERSION}, got version {0}")]
+    #[error("expected a snapshot of version {SNAPSHOT_OLDEST} to {SNAPSHOT_VERSION}, got version {0}")]
     Version(u8),
     /// Not decodable.
     #[error("the snapshot's contents cannot be read: {0}")]
@@ -88,17 +90,24 @@ impl Line {
     /// Takes up a snapshot.
     pub fn from_snapshot(site: Arc<Site>, bytes: &[u8]) -> Result<Line, SnapshotError> {
         let (version, contents) = bytes.split_first().ok_or(SnapshotError::Empty)?;
-        if *version != SNAPSHOT_VERSION {
+        if !(SNAPSHOT_OLDEST..=SNAPSHOT_VERSION).contains(version) {
             return Err(SnapshotError::Version(*version));
         }
         let config = bincode::config::standard().with_limit::<SNAPSHOT_LARGEST>();
-        let ((state, orders), used): ((State, Vec<Order>), usize) =
+        let ((state, orders), mut used): ((State, Vec<Order>), usize) =
             bincode::serde::decode_from_slice(contents, config)?;
+        let mut holds = HoldTable::default();
+        if *version >= SNAPSHOT_HOLDS {
+            let more;
+            (holds, more) = bincode::serde::decode_from_slice(&contents[used..], config)?;
+            used += more;
+        }
         if used != contents.len() {
             return Err(SnapshotError::Longer(contents.len() - used));
         }
         let mut core = Core::with_state(site, state);
         core.load_orders(&orders);
+        core.holds = holds;
         Ok(Line::over(core))
     }
 
@@ -113,7 +122,11 @@ impl Line {
         let config = bincode::config::standard();
         let orders: Vec<Order> =
             self.core.state.passes.keys().flat_map(|key| self.core.orders_on(*key)).collect();
-        bincode::serde::encode_into_std_write((&self.core.state, orders), &mut bytes, config)?;
+        bincode::serde::encode_into_std_write(
+            (&self.core.state, orders, &self.core.holds),
+            &mut bytes,
+            config,
+        )?;
         Ok(bytes)
     }
 
@@ -198,7 +211,11 @@ impl Line {
                 }
                 self.core.apply(now, Input::Event(Event::Plc(record)), &mut out);
             }
-            Event::Orders(_) | Event::OrdersLoaded(_) | Event::Ask(_) | Event::ChuteBits { .. } => {
+            Event::Orders(_)
+            | Event::OrdersLoaded(_)
+            | Event::Ask(_)
+            | Event::ChuteBits { .. }
+            | Event::Holds(_) => {
                 self.hand_on_belt(now, STEP_MM, &mut out);
                 self.core.apply(now, Input::Event(event), &mut out);
             }
@@ -208,7 +225,9 @@ impl Line {
             | Event::PlcFlags(_)
             | Event::CommandsTaken(_)
             | Event::InductionHold { .. }
-            | Event::DeviceState { .. } => self.core.apply(now, Input::Event(event), &mut out),
+            | Event::DeviceState { .. }
+            | Event::OrdersRetired(_)
+            | Event::PlanStaged(_) => self.core.apply(now, Input::Event(event), &mut out),
             Event::Photo(photo) => {
                 let shows = self.trail.shown(&photo, &self.core);
                 self.core.apply(now, Input::Photo { photo, shows }, &mut out);
@@ -227,6 +246,33 @@ impl Line {
     /// Orders known from before this run, from the register; before [`Event::OrdersLoaded`].
     pub fn load_orders(&mut self, orders: &[Order]) {
         self.core.load_orders(orders);
+    }
+
+    /// Orders of the register, made ready outside of this thread; before [`Event::OrdersLoaded`].
+    pub fn load_known(&mut self, orders: &[KnownOrder]) {
+        self.core.load_known(orders);
+    }
+
+    /// An order of the register whose parcel has reached its chute.
+    pub fn load_sorted(&mut self, order: &str, at: Tick) {
+        self.core.orders.sorted_order(order, at);
+    }
+
+    /// An order that left the register.
+    pub fn load_retired(&mut self, order: &RetiredOrder) {
+        self.core.orders.retire(order);
+    }
+
+    /// A hold of the register; before the orders, so that none is decided without its hold.
+    pub fn load_hold(&mut self, hold: &HoldOrder, at: Tick) {
+        self.core.load_hold(hold, at);
+    }
+
+    /// Finished orders among the next few that nobody has named for long, to be retired by
+    /// [`Event::OrdersRetired`]; and whether all have been looked at.
+    pub fn finished_orders(&mut self, now: Tick) -> (Vec<RetiredOrder>, bool) {
+        let found = self.core.orders.finished(now);
+        (found, self.core.orders.is_searched())
     }
 
     /// Passes begun, ended and on the belt, for a cheap check of the sums.

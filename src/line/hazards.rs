@@ -78,6 +78,24 @@ fn a_parcels_code_that_no_order_binds_beside_a_bound_one_is_a_multi_read() {
 }
 
 #[test]
+fn codes_of_two_parcels_that_no_order_binds_wait_for_one_until_the_deadline() {
+    let mut rig = Rig::new(false);
+    rig.read_parcel(1, &[CODE, OTHER]);
+    assert_eq!(rig.decisions(), [], "an order may still come");
+    rig.run(6000);
+    assert_eq!(rig.decisions(), [(Target::Exception(EXCEPTION, Reason::UnknownParcel), None)]);
+    // Where one comes, they are codes of two parcels, and nobody guesses which.
+    rig.read_parcel(2, &["00340123450000000031", "00340123450000000048"]);
+    rig.order("o1", "00340123450000000031", "A");
+    assert_eq!(sent_to(&rig), Target::Exception(EXCEPTION, Reason::MultiRead));
+    // And where both are codes of one order, it is sorted.
+    rig.read_parcel(3, &["00340123450000000055", "00340123450000000062"]);
+    let codes = vec!["00340123450000000055".to_owned(), "00340123450000000062".to_owned()];
+    rig.push(Order { codes, ..bound("o2", "", "B") });
+    assert_eq!(sent_to(&rig), Target::Chute(ChuteNo(3)));
+}
+
+#[test]
 fn an_order_that_comes_late_is_weighed_against_every_code_on_the_parcel() {
     let mut rig = Rig::new(false);
     rig.read_parcel(1, &[CODE, "T1"]);

@@ -13,6 +13,7 @@ pub mod event;
 mod front;
 #[cfg(test)]
 mod hazards;
+mod holds;
 mod measures;
 mod orders;
 pub mod outcome;
@@ -30,7 +31,8 @@ mod tie;
 mod trail;
 
 pub use front::{Line, RestartError, SnapshotError};
-pub use orders::ORDERS_MOST;
+pub use holds::HOLDS_MOST;
+pub use orders::{KnownOrder, ORDERS_MOST, OrderRefusal};
 pub use replay::{Difference, Differences, Retake, Watch};
 
 use serde::{Deserialize, Serialize};

@@ -369,7 +369,7 @@ impl Core {
             .passes
             .get(&key)
             .and_then(|pass| self.orders.bound(&pass.identity.as_ref()?.key))
-            .filter(|order| super::decide::held(order).is_none())
+            .filter(|order| self.held_back(key, order).is_none())
             .and_then(|order| self.site.plan.routes.get(&order.destination))
             .is_some_and(|routes| routes.contains(&chute))
     }

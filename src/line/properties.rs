@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::event::{Ask, Asked, Command, Event, Hold, Order};
+use super::event::{Ask, Asked, Command, Event, Hold, HoldBatch, HoldOn, HoldOrder, Order};
 use super::outcome::Outcome;
 use super::record::{Decided, Dropped, Fact, Target};
 use super::tests::{EXCEPTION, Rig, site};
@@ -65,6 +65,12 @@ enum Happening {
         what: usize,
         chute: u16,
     },
+    /// By order or by code; a release where nothing holds.
+    Hold {
+        target: usize,
+        revision: Option<u32>,
+        held: bool,
+    },
     Missed(u32),
     Reattach,
     NewEpoch(u16),
@@ -90,6 +96,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..1024u16, 0..16u16).prop_map(|(full, disabled)| Happening::Bits { full, disabled }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(e_stop, running)| Happening::Flags { e_stop, running }),
         1 => (0..8usize, chute()).prop_map(|(what, chute)| Happening::Asked { what, chute }),
+        3 => (0..10usize, prop::option::of(0..5u32), any::<bool>())
+            .prop_map(|(target, revision, held)| Happening::Hold { target, revision, held }),
         1 => (1..100u32).prop_map(Happening::Missed),
         1 => Just(Happening::Reattach),
         1 => (1..4u16).prop_map(Happening::NewEpoch),
@@ -157,6 +165,15 @@ fn happens(rig: &mut Rig, happening: Happening) {
                 _ => Asked::ParcelRemoved("AA2".to_owned()),
             };
             rig.event(Event::Ask(Ask { by: "wang".to_owned(), what }));
+        }
+        Happening::Hold { target, revision, held } => {
+            let on = match target {
+                0..5 => HoldOn::Order(format!("o{target}")),
+                _ => HoldOn::Code(CODES[target - 5].to_owned()),
+            };
+            let hold = held.then_some(Hold::CustomsHold);
+            let hold = HoldOrder { on, revision, hold, reason: None, by: None };
+            rig.event(Event::Holds(HoldBatch { message: "h".to_owned(), last: true, holds: vec![hold] }));
         }
         Happening::Missed(missed) => {
             rig.skip(missed);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, Order, Photo};
+use super::event::{Event, Hold, HoldOn, Order, Photo};
 use super::outcome::{Outcome, Reason};
 use super::{ChuteNo, PassKey, ReaderId, Tick};
 use crate::identify::{Key, Reading};
@@ -208,6 +208,46 @@ pub enum Fact {
         /// Its id.
         id: String,
     },
+    /// A hold of upstream, apart from the order's own, is why the pass is decided as it is.
+    Held {
+        /// Pass.
+        pass: PassKey,
+        /// What it is on; a code as its key.
+        on: HoldOn,
+        /// Its revision.
+        revision: Option<u32>,
+        /// Why.
+        hold: Hold,
+        /// What upstream says to people about it.
+        why: Option<String>,
+        /// Who asked for it.
+        by: Option<String>,
+    },
+    /// A hold or a release was refused.
+    HoldRefused {
+        /// `id` of the message.
+        message: String,
+        /// What it was to be on.
+        on: HoldOn,
+        /// Why, for the `acks` topic.
+        why: String,
+    },
+    /// One part of a message of holds has been applied, as [`Fact::OrdersApplied`] says it of orders.
+    HoldsApplied {
+        /// `id` of the message.
+        message: String,
+        /// The message's last part.
+        last: bool,
+        /// Holds and releases in force, or known already.
+        accepted: u32,
+        /// Refused.
+        refused: u32,
+    },
+    /// Finished orders have left the table, but for these: their parcels are on the belt again.
+    OrdersGone {
+        /// Order numbers that stay.
+        kept: Vec<String>,
+    },
 }
 
 /// Why a reading has no pass.
@@ -364,6 +404,7 @@ impl Body {
             | Fact::Acknowledged { pass, .. }
             | Fact::Refused { pass, .. }
             | Fact::Recirculated { pass, .. }
+            | Fact::Held { pass, .. }
             | Fact::Ended { pass, .. } => Some(*pass),
             Fact::Decided(decided) => Some(decided.pass),
             Fact::Reported { pass, .. } => *pass,
@@ -371,6 +412,9 @@ impl Body {
             | Fact::ChuteEmptied { .. }
             | Fact::OrderRefused { .. }
             | Fact::OrdersApplied { .. }
+            | Fact::HoldRefused { .. }
+            | Fact::HoldsApplied { .. }
+            | Fact::OrdersGone { .. }
             | Fact::AlarmRaised(_)
             | Fact::AlarmCleared { .. } => None,
         }
@@ -394,6 +438,10 @@ impl Body {
             | Fact::ChuteEmptied { .. }
             | Fact::OrderRefused { .. }
             | Fact::OrdersApplied { .. }
+            | Fact::Held { .. }
+            | Fact::HoldRefused { .. }
+            | Fact::HoldsApplied { .. }
+            | Fact::OrdersGone { .. }
             | Fact::AlarmRaised(_)
             | Fact::AlarmCleared { .. } => false,
         }

@@ -40,6 +40,7 @@ impl Core {
             reaction_ms: self.measures.reaction_ms(),
             slack_ms: self.measures.slack_ms(),
             orders: self.orders.len() as u64,
+            holds: self.holds.in_force(),
             counters: state.counters.clone(),
         }
     }

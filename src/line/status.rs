@@ -33,6 +33,9 @@ pub struct LineStatus {
     pub slack_ms: [i64; 3],
     /// Active orders known.
     pub orders: u64,
+    /// Holds in force, apart from those of orders.
+    #[serde(default)]
+    pub holds: u64,
     /// What could not be used, by name: untied reads, refused orders, unknown track ids, …
     pub counters: BTreeMap<String, u64>,
 }

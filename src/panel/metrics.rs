@@ -100,6 +100,7 @@ fn line(out: &mut Text, document: &StatusDocument) {
         sums.manual_ratio,
     );
     out.one("sortd_orders", "gauge", "Active orders known.", line.orders);
+    out.one("sortd_holds", "gauge", "Holds in force, apart from those of orders.", line.holds);
     for (name, help, values) in [
         ("sortd_decision_ms", "Induction to decision.", line.decision_ms),
         ("sortd_reaction_ms", "Last needed fact heard to command.", line.reaction_ms),

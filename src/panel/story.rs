@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use crate::identify::Reading;
 use crate::journal::Record;
-use crate::line::event::{Ask, Asked, Event, Order, Started};
+use crate::line::event::{Ask, Asked, Event, HoldOn, Order, Started};
 use crate::line::outcome::Outcome;
 use crate::line::record::{Body, Candidate, Decided, Fact, Input, Target};
 use crate::line::{ChuteNo, PassKey, ReaderId, Tick};
@@ -223,6 +223,10 @@ impl PassTelling {
             | Fact::ChuteEmptied { .. }
             | Fact::OrderRefused { .. }
             | Fact::OrdersApplied { .. }
+            | Fact::Held { .. }
+            | Fact::HoldRefused { .. }
+            | Fact::HoldsApplied { .. }
+            | Fact::OrdersGone { .. }
             | Fact::Reported { .. }
             | Fact::AlarmRaised(_)
             | Fact::AlarmCleared { .. } => {}
@@ -233,6 +237,13 @@ impl PassTelling {
 fn since_ms(began: Tick, at: Tick) -> i64 {
     let (a, b) = (i128::from(at.0), i128::from(began.0));
     i64::try_from((a - b) / 1000).unwrap_or(i64::MAX)
+}
+
+fn held_on(on: &HoldOn) -> String {
+    match on {
+        HoldOn::Order(order) => format!("order {}", words::plain(order)),
+        HoldOn::Code(code) => format!("code {}", words::plain(code)),
+    }
 }
 
 /// A word, a sentence, further lines.
@@ -353,7 +364,10 @@ impl<'a> Names<'a> {
             | Event::InductionHold { .. }
             | Event::OrdersLoaded(_)
             | Event::Configured { .. }
-            | Event::Photo(_) => None,
+            | Event::Photo(_)
+            | Event::Holds(_)
+            | Event::OrdersRetired(_)
+            | Event::PlanStaged(_) => None,
         }
     }
 
@@ -420,7 +434,23 @@ impl<'a> Names<'a> {
             }
             Fact::AlarmRaised(alarm) => simple("alarm", words::plain(&alarm.text)),
             Fact::AlarmCleared { id } => simple("alarm", format!("{} is over", words::plain(id))),
-            Fact::OrdersApplied { .. } => None,
+            Fact::Held { on, revision, hold, why, by, .. } => {
+                let mut text = format!("upstream holds {}: {}", held_on(on), words::reason(hold.reason()).0);
+                if let Some(why) = why {
+                    text.push_str(&format!(" ({})", words::plain(why)));
+                }
+                if let Some(by) = by {
+                    text.push_str(&format!(", by {}", words::plain(by)));
+                }
+                if let Some(revision) = revision {
+                    text.push_str(&format!(", revision {revision}"));
+                }
+                simple("held", text)
+            }
+            Fact::HoldRefused { on, why, .. } => {
+                simple("hold", format!("a hold on {} was refused: {}", held_on(on), words::plain(why)))
+            }
+            Fact::OrdersApplied { .. } | Fact::HoldsApplied { .. } | Fact::OrdersGone { .. } => None,
         }
     }
 

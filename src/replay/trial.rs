@@ -280,6 +280,10 @@ impl Trying<'_> {
             | Fact::Refused { .. }
             | Fact::OrderRefused { .. }
             | Fact::OrdersApplied { .. }
+            | Fact::Held { .. }
+            | Fact::HoldRefused { .. }
+            | Fact::HoldsApplied { .. }
+            | Fact::OrdersGone { .. }
             | Fact::AlarmRaised(_)
             | Fact::AlarmCleared { .. } => {}
         }

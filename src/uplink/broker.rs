@@ -10,6 +10,7 @@ use rumqttc::{
 };
 use tokio::time::Instant;
 
+use super::down::Down;
 pub(super) use super::lost::Lost;
 use super::lost::{self, Place};
 use super::proof::{Proof, Step};
@@ -65,9 +66,9 @@ impl Topics {
     pub fn health(&self) -> String {
         self.topic("health")
     }
-    /// Orders, down.
-    pub fn orders(&self) -> String {
-        self.topic("orders")
+    /// What comes down.
+    pub fn down(&self, down: Down) -> String {
+        self.topic(down.name())
     }
     /// Answers to what came down, up.
     pub fn acks(&self) -> String {

@@ -1,20 +1,22 @@
-//! What comes down: order messages, taken over a session the broker keeps, released after durability.
+//! What comes down: messages taken over a session the broker keeps, released after durability.
 //!
 //! The story of one message:
 //! 1. The broker delivers it under QoS 1 and keeps it until it is released by PUBACK. This client has a fixed
 //!    id and a persistent session, so what is published while it is away waits at the broker.
-//! 2. It is read and split into parts ([`super::orders`]); what is not well-formed is refused right away.
+//! 2. It is read and split into parts ([`super::orders`], [`super::holds`]); what is not well-formed is refused
+//!    right away.
 //! 3. The parts are offered to the core, one message after the other. The core's channel may be full: the
 //!    part is held and offered again.
-//! 4. The core applies them, the journal makes them durable, and the daemon says so ([`OrdersDurable`]).
+//! 4. The core applies them, the journal makes them durable, and the daemon says so ([`Notice`]).
 //! 5. The answer goes out on `acks`, and when the broker has acknowledged *that*, the message is released.
 //!
 //! A connection may be lost at any step: the broker delivers the message again, under a new packet id. While
 //! steps 3 and 4 are still running for it, the repetition only renews the packet id; later it runs through
 //! all steps again, which changes nothing, since an order of a known revision changes nothing.
 //!
-//! `holds`, `plans` and `ask` come with other issues: they are further topics of this same client, told apart
-//! in `take_publish`.
+//! Plans and questions ([`super::questions`]) go another way in steps 3 and 4: to a task of the daemon that has
+//! a bounded time for each. They wait in a queue of their own, so that a slow answer never holds up an order or
+//! a hold; only the releases keep the order of the deliveries, as the protocol demands.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -22,25 +24,31 @@ use std::time::Duration;
 
 use rumqttc::mqttbytes::Error as PacketError;
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, Outgoing, Packet, Publish, QoS, StateError, SubscribeReasonCode,
+    AsyncClient, ConnectionError, Event, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter,
+    SubscribeReasonCode,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::broker::{self, Dialler, Lost, Topics};
+use super::down::{Down, Durable, Errand, Notice, Part};
+use super::holds;
 use super::orders::{self, Ack, MessageError, Refusal};
 use super::publisher::{is_stopped, stopped};
+use super::questions::{self, AskMessage};
 use super::status::{DownstreamStatus, UplinkStatus};
-use crate::line::event::OrderBatch;
 use crate::site::UplinkSettings;
 use crate::watch::{Board, Ne107};
 
 /// Name on the board; its alarm is `uplink-down-offline`.
 const DEVICE: &str = "uplink-down";
-const REMEDY: &str = "Check that the broker lets this client subscribe to its orders topic.";
+const REMEDY: &str =
+    "Check that the broker lets this client subscribe to its topics orders, holds, plans and ask.";
 /// Messages between offer and durability at once.
 const IN_PROCESS: usize = 8;
+/// Plans and questions that are worked on at once.
+pub const ERRANDS: usize = 4;
 /// Messages that may wait for a place. A broker may deliver far more before it wants a PUBACK (mosquitto 2.0.11
 /// was seen to after a reconnect). What does not fit is left alone, unreleased; when all before it is answered,
 /// the connection is rebuilt, once, and the broker delivers the rest again.
@@ -64,17 +72,16 @@ const LOOK: Duration = Duration::from_millis(100);
 const ALARM_AFTER: u32 = 3;
 
 /// Hands a part to the core; gives it back where the channel is full.
-pub type Offer = Box<dyn FnMut(OrderBatch) -> Result<(), OrderBatch> + Send>;
+pub type Offer = Box<dyn FnMut(Part) -> Result<(), Part> + Send>;
 
-/// All parts of an order message are durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrdersDurable {
-    /// `id` of the message.
-    pub message: String,
-    /// Orders taken, or known already.
-    pub accepted: u64,
-    /// Orders the core refused: number and why.
-    pub refused: Vec<(String, String)>,
+/// The client's ways into the rest of the program.
+pub struct Ends {
+    /// To the core.
+    pub offer: Offer,
+    /// To the task for plans and questions.
+    pub errands: mpsc::Sender<Errand>,
+    /// What that task and the journal's listener have to say.
+    pub notices: mpsc::Receiver<Notice>,
 }
 
 /// The task's state across connections.
@@ -83,19 +90,34 @@ pub struct Downstream {
     dialler: Dialler,
     topics: Topics,
     offer: Offer,
-    durable: mpsc::Receiver<OrdersDurable>,
+    errands: mpsc::Sender<Errand>,
+    notices: mpsc::Receiver<Notice>,
     board: Board,
     uplink: watch::Receiver<UplinkStatus>,
     status: watch::Sender<DownstreamStatus>,
     stop: watch::Receiver<bool>,
-    /// Messages in steps 3 and 4, by id.
-    in_process: HashMap<String, InProcess>,
+    /// Messages in steps 3 and 4, by topic and id.
+    in_process: HashMap<(Down, String), InProcess>,
     /// Parts not yet taken by the core, in order.
-    offering: VecDeque<OrderBatch>,
+    offering: VecDeque<Part>,
     /// A packet larger than anything allowed stands at the head of the session: drop the session once. The
     /// contract lets the sender repeat what it has no answer to.
     drop_session: bool,
     attempt: u32,
+}
+
+/// A message that was read.
+struct Begun {
+    down: Down,
+    id: String,
+    work: Work,
+    refused: Vec<Refusal>,
+}
+
+/// What is to be done for it.
+enum Work {
+    Parts(Vec<Part>),
+    Errand(Errand),
 }
 
 /// A message on its way to durability.
@@ -110,8 +132,10 @@ struct InProcess {
 /// State of one connection.
 struct Link {
     client: AsyncClient,
-    /// Delivered and waiting for a place in process.
+    /// Delivered, for the core, and waiting for a place in process.
     waiting: VecDeque<Publish>,
+    /// The same of plans and questions.
+    asking: VecDeque<Publish>,
     waiting_bytes: usize,
     /// Delivered and not kept.
     left_out: u64,
@@ -126,24 +150,25 @@ struct Link {
 }
 
 impl Downstream {
-    /// The client; nothing happens before [`Downstream::run`]. `offer` reaches the core, `durable` comes from the
-    /// daemon, `uplink` is the publisher's status, `stop` becoming true ends it.
+    /// The client; nothing happens before [`Downstream::run`]. `uplink` is the publisher's status, `stop` becoming
+    /// true ends it.
     pub fn new(
         settings: UplinkSettings,
         topics: Topics,
-        offer: Offer,
-        durable: mpsc::Receiver<OrdersDurable>,
+        ends: Ends,
         board: Board,
         uplink: watch::Receiver<UplinkStatus>,
         stop: watch::Receiver<bool>,
     ) -> (Downstream, watch::Receiver<DownstreamStatus>) {
+        let Ends { offer, errands, notices } = ends;
         let (status, watched) = watch::channel(DownstreamStatus::default());
         let downstream = Downstream {
             dialler: Dialler::new(&settings, board.clone()),
             settings,
             topics,
             offer,
-            durable,
+            errands,
+            notices,
             board,
             uplink,
             status,
@@ -154,6 +179,11 @@ impl Downstream {
             attempt: 0,
         };
         (downstream, watched)
+    }
+
+    /// Shows a plan that was staged before this start.
+    pub fn show_staged(&self, version: Option<String>) {
+        self.status.send_modify(|status| status.plan_staged = version);
     }
 
     /// Takes messages until `stop`, through every failure of the broker.
@@ -204,6 +234,7 @@ impl Downstream {
         let mut link = Link {
             client,
             waiting: VecDeque::new(),
+            asking: VecDeque::new(),
             waiting_bytes: 0,
             left_out: 0,
             deliveries: VecDeque::new(),
@@ -227,7 +258,7 @@ impl Downstream {
                     };
                     tokio::select! {
                         event = &mut poll => break event?,
-                        Some(durable) = self.durable.recv() => self.answer_durable(durable, &mut link),
+                        Some(notice) = self.notices.recv() => self.heed(notice, &mut link),
                         () = again => {}
                         _ = look.tick() => self.look(&link)?,
                         () = stopped(&mut self.stop) => return Ok(()),
@@ -252,15 +283,17 @@ impl Downstream {
                     }
                     Packet::ConnAck(_) => {
                         // Subscribed each time: the broker may have lost the session.
-                        link.client
-                            .try_subscribe(self.topics.orders(), QoS::AtLeastOnce)
-                            .map_err(|_| Lost::Closed)?;
+                        let filters = Down::ALL
+                            .map(|down| SubscribeFilter::new(self.topics.down(down), QoS::AtLeastOnce));
+                        link.client.try_subscribe_many(filters).map_err(|_| Lost::Closed)?;
                     }
                     Packet::SubAck(ack) => {
-                        if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
-                            return Err(Lost::SubscriptionRefused(self.topics.orders()));
+                        let refused = SubscribeReasonCode::Failure;
+                        if let Some(at) = ack.return_codes.iter().position(|code| *code == refused) {
+                            let down = Down::ALL.get(at).copied().unwrap_or(Down::Orders);
+                            return Err(Lost::SubscriptionRefused(self.topics.down(down)));
                         }
-                        tracing::info!(topic = %self.topics.orders(), "subscribed");
+                        tracing::info!(topic = %self.topics.down(Down::Orders), "subscribed");
                         link.subscribed = true;
                         self.attempt = 0;
                         self.board.device(DEVICE, Ne107::Good, "subscribed", REMEDY);
@@ -292,15 +325,15 @@ impl Downstream {
     }
 
     fn take_publish(&mut self, publish: Publish, link: &mut Link) -> Result<(), Lost> {
-        if publish.topic != self.topics.orders() {
+        let Some(down) = self.down_of(&publish) else {
             // Left over from another version's subscription.
             self.board.fault(DEVICE, "unexpected_topic", &publish.topic);
             link.deliveries.push_back((publish.clone(), false));
             return self.release(Some(publish), link);
-        }
+        };
         self.status.send_modify(|status| status.messages += 1);
         // Once one is left out, all after it are, so that the order of delivery stays.
-        let full = link.waiting.len() >= WAITING
+        let full = link.waiting.len() + link.asking.len() >= WAITING
             || link.waiting_bytes + publish.payload.len() > WAITING_BYTES
             || link.left_out > 0;
         if full {
@@ -309,15 +342,34 @@ impl Downstream {
         }
         link.waiting_bytes += publish.payload.len();
         link.deliveries.push_back((publish.clone(), false));
-        link.waiting.push_back(publish);
+        if down.is_beside() {
+            link.asking.push_back(publish);
+        } else {
+            link.waiting.push_back(publish);
+        }
         Ok(())
+    }
+
+    fn down_of(&self, publish: &Publish) -> Option<Down> {
+        Down::ALL.into_iter().find(|down| publish.topic == self.topics.down(*down))
     }
 
     /// Takes waiting messages while there is room, and offers parts while the core takes them.
     fn work(&mut self, link: &mut Link) -> Result<(), Lost> {
-        while self.in_process.len() < IN_PROCESS
+        let beside = |process: &HashMap<(Down, String), InProcess>| {
+            process.keys().filter(|(down, _)| down.is_beside()).count()
+        };
+        while self.in_process.len() - beside(&self.in_process) < IN_PROCESS
             && link.answers.len() < ANSWERS
             && let Some(publish) = link.waiting.pop_front()
+        {
+            link.waiting_bytes -= publish.payload.len();
+            self.begin(publish, link)?;
+        }
+        while beside(&self.in_process) < ERRANDS
+            && self.errands.capacity() > 0
+            && link.answers.len() < ANSWERS
+            && let Some(publish) = link.asking.pop_front()
         {
             link.waiting_bytes -= publish.payload.len();
             self.begin(publish, link)?;
@@ -328,11 +380,14 @@ impl Downstream {
                 break;
             }
         }
-        let idle = link.waiting.is_empty() && link.answers.is_empty() && link.releasing == 0;
+        let idle = link.waiting.is_empty()
+            && link.asking.is_empty()
+            && link.answers.is_empty()
+            && link.releasing == 0;
         if link.left_out > 0 && idle && self.in_process.is_empty() {
             return Err(Lost::Overrun);
         }
-        let in_process = (self.in_process.len() + link.waiting.len()) as u64;
+        let in_process = (self.in_process.len() + link.waiting.len() + link.asking.len()) as u64;
         self.status
             .send_if_modified(|status| std::mem::replace(&mut status.in_process, in_process) != in_process);
         Ok(())
@@ -340,12 +395,53 @@ impl Downstream {
 
     /// Steps 2 and 3 of a message.
     fn begin(&mut self, publish: Publish, link: &mut Link) -> Result<(), Lost> {
-        let message = match orders::read(&publish.payload) {
-            Ok(message) => message,
+        let read = match self.down_of(&publish).unwrap_or(Down::Orders) {
+            Down::Orders => orders::read(&publish.payload).map(|message| {
+                let parts = message.parts.into_iter().map(Part::Orders).collect();
+                Begun {
+                    down: Down::Orders,
+                    id: message.id,
+                    work: Work::Parts(parts),
+                    refused: message.refused,
+                }
+            }),
+            Down::Holds => holds::read(&publish.payload).map(|message| {
+                let parts = message.parts.into_iter().map(Part::Holds).collect();
+                Begun {
+                    down: Down::Holds,
+                    id: message.id,
+                    work: Work::Parts(parts),
+                    refused: message.refused,
+                }
+            }),
+            Down::Plans => questions::read_plan(&publish.payload).map(|plan| Begun {
+                down: Down::Plans,
+                id: plan.id.clone(),
+                work: Work::Errand(Errand::Plan(plan)),
+                refused: Vec::new(),
+            }),
+            Down::Ask => questions::read_ask(&publish.payload).map(|ask| match ask {
+                AskMessage::Evidence { id, code } => Begun {
+                    down: Down::Ask,
+                    id: id.clone(),
+                    work: Work::Errand(Errand::Evidence { id, code }),
+                    refused: Vec::new(),
+                },
+                // From here on it is an order like any other.
+                AskMessage::UnknownParcel(batch) => Begun {
+                    down: Down::Orders,
+                    id: batch.message.clone(),
+                    work: Work::Parts(vec![Part::Orders(batch)]),
+                    refused: Vec::new(),
+                },
+            }),
+        };
+        let Begun { down, id, work, refused } = match read {
+            Ok(begun) => begun,
             Err(why) => return self.refuse(publish, &why, link),
         };
         let digest: [u8; 32] = Sha256::digest(&publish.payload).into();
-        if let Some(running) = self.in_process.get_mut(&message.id) {
+        if let Some(running) = self.in_process.get_mut(&(down, id.clone())) {
             if running.digest != digest {
                 return self.refuse(publish, &MessageError::IdInUse, link);
             }
@@ -357,17 +453,20 @@ impl Downstream {
                 None => Ok(()),
             };
         }
-        for refusal in &message.refused {
-            tracing::debug!(message = %message.id, order = ?refusal.order, why = %refusal.reason, "order refused");
+        for Refusal { order, code, reason } in &refused {
+            tracing::debug!(message = %id, ?order, ?code, why = %reason, "refused");
         }
-        if message.parts.is_empty() {
-            return self.answer(Ack::taken(message.id, 0, message.refused), Some(publish), link);
+        match work {
+            Work::Parts(parts) if parts.is_empty() => {
+                return self.answer(Ack::taken(id, 0, refused), Some(publish), link);
+            }
+            Work::Parts(parts) => self.offering.extend(parts),
+            // There was room when this was begun, and nobody else sends. A daemon that is closing takes no
+            // more; then the message is not answered and comes again.
+            Work::Errand(errand) => drop(self.errands.try_send(errand)),
         }
-        self.offering.extend(message.parts);
-        self.in_process.insert(
-            message.id,
-            InProcess { digest, refused: message.refused, delivery: Some(publish), since: Instant::now() },
-        );
+        let running = InProcess { digest, refused, delivery: Some(publish), since: Instant::now() };
+        self.in_process.insert((down, id), running);
         Ok(())
     }
 
@@ -378,18 +477,29 @@ impl Downstream {
         self.answer(ack, Some(publish), link)
     }
 
-    /// Step 5 of a message that is durable now.
-    fn answer_durable(&mut self, durable: OrdersDurable, link: &mut Link) {
-        let Some(running) = self.in_process.remove(&durable.message) else {
+    /// Step 5 of a message that is durable now, or needs not be.
+    fn heed(&mut self, notice: Notice, link: &mut Link) {
+        let (down, message) = match &notice {
+            Notice::Durable(Durable { down, message, .. }) | Notice::Done { down, message, .. } => {
+                (*down, message.clone())
+            }
+        };
+        let Some(running) = self.in_process.remove(&(down, message.clone())) else {
             // Given up meanwhile, or recorded before a restart; the broker delivers it again.
-            tracing::debug!(message = %durable.message, "durable, but nobody waits for it");
+            tracing::debug!(message, "done, but nobody waits for it");
             return;
         };
-        let mut refused = running.refused;
-        refused.extend(
-            durable.refused.into_iter().map(|(order, reason)| Refusal { order: Some(order), reason }),
-        );
-        let ack = Ack::taken(durable.message, durable.accepted, refused);
+        let ack = match notice {
+            Notice::Durable(durable) => {
+                let mut refused = running.refused;
+                refused.extend(durable.refused);
+                if let Some(plan) = &durable.plan {
+                    self.status.send_modify(|status| status.plan_staged = Some(plan.version.clone()));
+                }
+                Ack { plan: durable.plan, ..Ack::taken(message, durable.accepted, refused) }
+            }
+            Notice::Done { ack, .. } => ack,
+        };
         if let Err(why) = self.answer(ack, running.delivery, link) {
             // Not answered and not released, so the broker delivers it again.
             self.board.fault(DEVICE, "answer", &why);
@@ -429,9 +539,11 @@ impl Downstream {
         }
         let stuck = |message: &InProcess| message.since.elapsed() > DURABLE_WITHIN;
         if self.in_process.values().any(stuck) {
-            let given_up: Vec<String> =
+            let given_up: Vec<(Down, String)> =
                 self.in_process.extract_if(|_, message| stuck(message)).map(|(id, _)| id).collect();
-            self.offering.retain(|part| !given_up.contains(&part.message));
+            self.offering.retain(|part| {
+                !given_up.iter().any(|(down, id)| *down == part.down() && id == part.message())
+            });
             return Err(Lost::Stuck(DURABLE_WITHIN.as_secs()));
         }
         Ok(())

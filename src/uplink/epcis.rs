@@ -387,6 +387,10 @@ impl Pen {
             | Fact::ChuteEmptied { .. }
             | Fact::OrderRefused { .. }
             | Fact::OrdersApplied { .. }
+            | Fact::Held { .. }
+            | Fact::HoldRefused { .. }
+            | Fact::HoldsApplied { .. }
+            | Fact::OrdersGone { .. }
             | Fact::AlarmRaised(_)
             | Fact::AlarmCleared { .. } => return None,
         })

@@ -45,21 +45,24 @@ pub struct OrderMessage {
     pub refused: Vec<Refusal>,
 }
 
-/// An order that was not taken.
+/// An order, a hold or a row of a plan that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Its order number, if it has one.
     pub order: Option<String>,
+    /// The code that a hold was to be on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<String>,
     /// Why.
     pub reason: String,
 }
 
 /// The answer on `acks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// `id` of the message, `null` if it could not be found.
     pub id: Option<String>,
-    /// Orders that are durable now.
+    /// Orders or holds that are durable now; 1 for a plan.
     pub accepted: u64,
     /// Orders that were not taken, as many as fit into [`REFUSALS_BYTES`].
     pub refused: Vec<Refusal>,
@@ -71,31 +74,50 @@ pub struct Ack {
     /// `sha256:<hex>` of the message as it came, where it was refused whole.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<String>,
+    /// What became of a plan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<PlanAck>,
+    /// The answer to a question.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub answer: Option<Value>,
+}
+
+/// What became of a plan that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanAck {
+    /// Version: what events and `status` call it once it is in force.
+    pub version: String,
+    /// `staged`: checked and durable, not in force; `in_force`: it is what the line sorts by already.
+    pub state: String,
+    /// How it comes into force.
+    pub comes_into_force: String,
 }
 
 impl Ack {
     /// The answer to a message that was taken.
     pub fn taken(id: String, accepted: u64, mut refused: Vec<Refusal>) -> Ack {
+        refused.iter_mut().for_each(|refusal| refusal.reason = shorten(&refusal.reason));
+        Ack::told(id, accepted, refused, REFUSALS_BYTES)
+    }
+
+    /// An answer with as many refusals as fit into so many bytes.
+    pub fn told(id: String, accepted: u64, mut refused: Vec<Refusal>, mut room: usize) -> Ack {
         let refused_count = refused.len() as u64;
-        let mut room = REFUSALS_BYTES;
-        refused.retain_mut(|refusal| {
-            refusal.reason = shorten(&refusal.reason);
+        refused.retain(|refusal| {
             let needs = serde_json::to_vec(refusal).map_or(room, |bytes| bytes.len() + 1);
             room = room.saturating_sub(needs);
             room > 0
         });
-        Ack { id: Some(id), accepted, refused, refused_count, error: None, digest: None }
+        Ack { id: Some(id), accepted, refused, refused_count, ..Ack::default() }
     }
 
     /// The answer to a message that was refused whole.
     pub fn refused(payload: &[u8], why: &MessageError) -> Ack {
         Ack {
             id: find_id(payload),
-            accepted: 0,
-            refused: Vec::new(),
-            refused_count: 0,
             error: Some(why.to_string()),
             digest: Some(format!("sha256:{:x}", Sha256::digest(payload))),
+            ..Ack::default()
         }
     }
 
@@ -109,8 +131,13 @@ impl Ack {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Too large.
-    #[error("a message has at most {MESSAGE_BYTES} bytes, this one {0}")]
-    TooLarge(usize),
+    #[error("a message has at most {most} bytes, this one {came}")]
+    TooLarge {
+        /// Most.
+        most: usize,
+        /// This one.
+        came: usize,
+    },
     /// Not UTF-8.
     #[error("a message is UTF-8, this one is not at byte {0}")]
     NotUtf8(usize),
@@ -120,21 +147,42 @@ pub enum MessageError {
     /// No usable `id`.
     #[error("a message has an `id`, a text of 1 to {TEXT_BYTES} bytes: {0}")]
     Id(&'static str),
-    /// No list of orders.
-    #[error("a message has `orders`, a list: {0}")]
-    Orders(&'static str),
-    /// Too many orders.
-    #[error("a message has at most {ORDERS_MOST} orders, this one {0}")]
-    TooMany(usize),
+    /// No list of what the topic is about.
+    #[error("a message has `{name}`, a list: {why}")]
+    List {
+        /// The list.
+        name: &'static str,
+        /// Why it is none.
+        why: &'static str,
+    },
+    /// Too many of them.
+    #[error("a message has at most {most} {name}, this one {came}")]
+    TooMany {
+        /// The list.
+        name: &'static str,
+        /// Most.
+        most: usize,
+        /// This one.
+        came: usize,
+    },
+    /// No plan.
+    #[error("a message has a `plan` with its table: {0}")]
+    Plan(&'static str),
+    /// No question.
+    #[error("a message has a question `ask` and its `code`: {0}")]
+    Ask(&'static str),
+    /// The order that answers a question is no order.
+    #[error("`order`: {0}")]
+    Order(String),
     /// Another message of this name is still being worked on.
     #[error("another message with this id and other contents is still in process")]
     IdInUse,
 }
 
-/// Reads a message and splits it into parts.
-pub fn read(payload: &[u8]) -> Result<OrderMessage, MessageError> {
+/// What every message that comes down has: at most [`MESSAGE_BYTES`] of JSON, and an `id`.
+pub(super) fn envelope(payload: &[u8]) -> Result<(String, Value), MessageError> {
     if payload.len() > MESSAGE_BYTES {
-        return Err(MessageError::TooLarge(payload.len()));
+        return Err(MessageError::TooLarge { most: MESSAGE_BYTES, came: payload.len() });
     }
     let text = std::str::from_utf8(payload).map_err(|why| MessageError::NotUtf8(why.valid_up_to()))?;
     let message: Value = serde_json::from_str(text).map_err(|why| MessageError::NotJson(why.to_string()))?;
@@ -145,14 +193,29 @@ pub fn read(payload: &[u8]) -> Result<OrderMessage, MessageError> {
         Some(_) => return Err(MessageError::Id("it is no text")),
         None => return Err(MessageError::Id("it is missing")),
     };
-    let orders = match message.get("orders") {
-        Some(Value::Array(orders)) if orders.len() > ORDERS_MOST => {
-            return Err(MessageError::TooMany(orders.len()));
+    Ok((id, message))
+}
+
+/// A message's list, of at most so many elements.
+pub(super) fn list<'a>(
+    message: &'a Value,
+    name: &'static str,
+    most: usize,
+) -> Result<&'a [Value], MessageError> {
+    match message.get(name) {
+        Some(Value::Array(list)) if list.len() > most => {
+            Err(MessageError::TooMany { name, most, came: list.len() })
         }
-        Some(Value::Array(orders)) => orders,
-        Some(_) => return Err(MessageError::Orders("it is something else")),
-        None => return Err(MessageError::Orders("it is missing")),
-    };
+        Some(Value::Array(list)) => Ok(list),
+        Some(_) => Err(MessageError::List { name, why: "it is something else" }),
+        None => Err(MessageError::List { name, why: "it is missing" }),
+    }
+}
+
+/// Reads a message and splits it into parts.
+pub fn read(payload: &[u8]) -> Result<OrderMessage, MessageError> {
+    let (id, message) = envelope(payload)?;
+    let orders = list(&message, "orders", ORDERS_MOST)?;
     let mut good = Vec::with_capacity(orders.len());
     let mut refused = Vec::new();
     for order in orders {
@@ -160,7 +223,7 @@ pub fn read(payload: &[u8]) -> Result<OrderMessage, MessageError> {
             Ok(order) => good.push(order),
             Err(reason) => {
                 let number = order.get("order").and_then(Value::as_str);
-                refused.push(Refusal { order: number.map(shorten), reason });
+                refused.push(Refusal { order: number.map(shorten), code: None, reason });
             }
         }
     }
@@ -168,7 +231,22 @@ pub fn read(payload: &[u8]) -> Result<OrderMessage, MessageError> {
     Ok(OrderMessage { id, parts, refused })
 }
 
-fn read_order(value: &Value) -> Result<Order, String> {
+/// A text of 1 to [`TEXT_BYTES`] bytes without control characters.
+pub(super) fn check_text(name: &str, text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err(format!("`{name}` is empty"));
+    }
+    if text.len() > TEXT_BYTES {
+        return Err(format!("`{name}` has at most {TEXT_BYTES} bytes, this one {}", text.len()));
+    }
+    // A group separator is part of GS1 element strings; no other control character belongs in a name.
+    if text.chars().any(|c| c.is_control() && c != '\u{1d}') {
+        return Err(format!("`{name}` holds a control character"));
+    }
+    Ok(())
+}
+
+pub(super) fn read_order(value: &Value) -> Result<Order, String> {
     let order = Order::deserialize(value).map_err(|why| shorten(&why.to_string()))?;
     let texts = [("order", Some(&order.order)), ("destination", Some(&order.destination))]
         .into_iter()
@@ -176,16 +254,7 @@ fn read_order(value: &Value) -> Result<Order, String> {
         .chain(order.codes.iter().map(|code| ("codes", Some(code))));
     for (name, text) in texts {
         let Some(text) = text else { continue };
-        if text.trim().is_empty() {
-            return Err(format!("`{name}` is empty"));
-        }
-        if text.len() > TEXT_BYTES {
-            return Err(format!("`{name}` has at most {TEXT_BYTES} bytes, this one {}", text.len()));
-        }
-        // A group separator is part of GS1 element strings; no other control character belongs in a name.
-        if text.chars().any(|c| c.is_control() && c != '\u{1d}') {
-            return Err(format!("`{name}` holds a control character"));
-        }
+        check_text(name, text)?;
     }
     if order.codes.len() > CODES_MOST {
         return Err(format!("an order has at most {CODES_MOST} codes, this one {}", order.codes.len()));
@@ -234,7 +303,7 @@ fn find_id(payload: &[u8]) -> Option<String> {
 }
 
 /// At most [`TEXT_BYTES`] bytes of a text that came from outside.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let end = (0..=TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].to_owned()
 }

@@ -1,11 +1,14 @@
 //! JSON Schemas of the messages, for `sortd schema` and for `config/asyncapi.yaml`.
 
 /// Names of the messages and their schemas; the name is the topic's last level.
-const SCHEMAS: [(&str, &str); 5] = [
+const SCHEMAS: [(&str, &str); 8] = [
     ("events", include_str!("schema/events.json")),
     ("anchors", include_str!("schema/anchors.json")),
     ("health", include_str!("schema/health.json")),
     ("orders", include_str!("schema/orders.json")),
+    ("holds", include_str!("schema/holds.json")),
+    ("plans", include_str!("schema/plans.json")),
+    ("ask", include_str!("schema/ask.json")),
     ("acks", include_str!("schema/acks.json")),
 ];
 
@@ -30,12 +33,13 @@ mod tests {
     use crate::line::record::{Alarm, Fact, Report, Severity};
     use crate::line::{ChuteNo, PassKey, ReaderId};
     use crate::uplink::anchors::AnchorBrief;
+    use crate::uplink::down::Down;
     use crate::uplink::health::{Health, LineBrief};
     use crate::uplink::orders::{self, Ack, Refusal};
     use crate::uplink::status::UplinkStatus;
     use crate::uplink::tests::anchors_up::anchor;
     use crate::uplink::tests::journal::{milestone, run};
-    use crate::uplink::{Topics, epcis};
+    use crate::uplink::{Topics, epcis, holds, questions};
     use crate::watch::{Board, Ne107};
 
     /// The part of JSON Schema that the schemas here use; a keyword it does not know is an error.
@@ -70,8 +74,8 @@ mod tests {
                         fail("must match the pattern");
                     }
                 }
-                "minimum" if value.as_i64() < rule.as_i64() => fail("is too small"),
-                "maximum" if value.as_i64() > rule.as_i64() => fail("is too large"),
+                "minimum" if value.is_number() && value.as_i64() < rule.as_i64() => fail("is too small"),
+                "maximum" if value.is_number() && value.as_i64() > rule.as_i64() => fail("is too large"),
                 "minLength" | "maxLength" | "minItems" | "maxItems" => {
                     let length = value.as_array().map(Vec::len).or(value.as_str().map(str::len));
                     let bound = usize::try_from(rule.as_u64().unwrap()).unwrap();
@@ -196,7 +200,8 @@ mod tests {
         assert_eq!(check("health", &health.bytes()), Vec::<String>::new());
         assert_eq!(check("health", &Health::offline().bytes()), Vec::<String>::new());
 
-        let refused = vec![Refusal { order: None, reason: "r".to_owned() }];
+        let refusal = |code| Refusal { order: None, code, reason: "r".to_owned() };
+        let refused = vec![refusal(None), refusal(Some("c".to_owned()))];
         assert_eq!(check("acks", &Ack::taken("m".to_owned(), 1, refused).bytes()), Vec::<String>::new());
         let why = orders::read(b"?").unwrap_err();
         assert_eq!(check("acks", &Ack::refused(b"?", &why).bytes()), Vec::<String>::new());
@@ -249,6 +254,70 @@ mod tests {
         }
     }
 
+    /// What the schema of holds allows is taken, what it forbids is refused.
+    #[test]
+    fn holds_are_judged_as_their_schema_says() {
+        let good =
+            json!({"order": "O", "revision": 1, "hold": "repack", "reason": "r", "by": "b", "unknown": 1});
+        let schema: Value = serde_json::from_str(schema("holds").unwrap()).unwrap();
+        let mut cases = vec![(good.clone(), true), (json!({"order": "O"}), false)];
+        let members = [
+            ("order", json!(""), false),
+            ("order", json!("x".repeat(129)), false),
+            ("revision", json!(-1), false),
+            ("revision", json!(4_294_967_296_u64), false),
+            ("revision", json!(null), true),
+            ("hold", json!("mood"), false),
+            ("reason", json!(1), false),
+            ("reason", json!(null), true),
+            ("by", json!(""), false),
+        ];
+        let holds = schema["properties"]["holds"]["items"]["properties"]["hold"]["enum"].as_array().unwrap();
+        let every = holds.iter().map(|hold| ("hold", hold.clone(), true));
+        for (name, value, fits) in members.into_iter().chain(every) {
+            let mut hold = good.clone();
+            hold[name] = value;
+            cases.push((hold, fits));
+        }
+        for (hold, fits) in cases {
+            let message = json!({"id": "h", "holds": [hold]});
+            assert_eq!(violations(&schema, &message, "holds").is_empty(), fits, "{message}");
+            let read = holds::read(message.to_string().as_bytes()).unwrap();
+            assert_eq!(read.refused.is_empty(), fits, "{message} {:?}", read.refused);
+        }
+    }
+
+    /// The same of plans and questions.
+    #[test]
+    fn plans_and_questions_are_judged_as_their_schemas_say() {
+        let plan = json!({"id": "p", "plan": {"sort-plan.csv": "x", "name": null}, "activate": false});
+        let ask = json!({"id": "a", "ask": "evidence", "code": "K"});
+        let cases = [
+            ("plans", &plan, "id", json!(""), false),
+            ("plans", &plan, "activate", json!(1), false),
+            ("plans", &plan, "activate", json!(null), true),
+            ("plans", &plan, "plan", json!({"name": "x"}), false),
+            ("plans", &plan, "plan", json!({"sort-plan.csv": "x", "name": ""}), false),
+            ("plans", &plan, "plan", json!({"sort-plan.csv": "x", "name": "winter"}), true),
+            ("ask", &ask, "id", json!(1), false),
+            ("ask", &ask, "ask", json!("weather"), false),
+            ("ask", &ask, "code", json!(""), false),
+            ("ask", &ask, "code", json!("x".repeat(129)), false),
+            ("ask", &ask, "unknown", json!(1), true),
+        ];
+        for (name, good, member, value, fits) in cases {
+            let mut message = good.clone();
+            message[member] = value;
+            let bytes = message.to_string().into_bytes();
+            assert_eq!(check(name, &bytes).is_empty(), fits, "{message}");
+            let taken = match name {
+                "plans" => questions::read_plan(&bytes).is_ok(),
+                _ => questions::read_ask(&bytes).is_ok(),
+            };
+            assert_eq!(taken, fits, "{message}");
+        }
+    }
+
     #[test]
     fn the_description_for_others_names_every_topic_and_schema() {
         let text = include_str!("../../config/asyncapi.yaml");
@@ -257,7 +326,10 @@ mod tests {
             ("events", topics.events()),
             ("anchors", topics.anchors()),
             ("health", topics.health()),
-            ("orders", topics.orders()),
+            ("orders", topics.down(Down::Orders)),
+            ("holds", topics.down(Down::Holds)),
+            ("plans", topics.down(Down::Plans)),
+            ("ask", topics.down(Down::Ask)),
             ("acks", topics.acks()),
         ] {
             assert!(text.contains(&format!("address: {topic}\n")), "{topic}");

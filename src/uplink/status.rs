@@ -44,18 +44,20 @@ pub struct UplinkStatus {
 pub struct DownstreamStatus {
     /// Subscribed.
     pub connected: bool,
-    /// Order messages taken from the broker, repetitions included.
+    /// Messages taken from the broker, repetitions included.
     pub messages: u64,
-    /// Order messages answered on `acks` and released.
+    /// Messages answered on `acks` and released.
     pub answered: u64,
-    /// Order messages refused whole.
+    /// Messages refused whole.
     pub refused_messages: u64,
-    /// Orders accepted.
+    /// Orders and holds accepted.
     pub accepted: u64,
-    /// Orders refused.
+    /// Orders and holds refused.
     pub refused: u64,
-    /// Order messages between arrival and release.
+    /// Messages between arrival and release.
     pub in_process: u64,
+    /// Version of the plan staged last, not in force.
+    pub plan_staged: Option<String>,
     /// Connections lost or failed since this start.
     pub reconnects: u64,
     /// Why the connection was last rebuilt.

@@ -16,7 +16,9 @@ use sortd::line::Tick;
 use sortd::watch::Board;
 
 use crate::records::{self, DAY, numbered};
-use crate::store::{all_milestones, all_records, append, copy, start, wait_durable, wrong_records};
+use crate::store::{
+    active_orders, all_milestones, all_records, append, copy, start, wait_durable, wrong_records,
+};
 use crate::{random, rounds};
 
 /// Records of the store: two days behind it, half a day written.
@@ -180,12 +182,10 @@ fn examine(directory: &Path, what: &str) -> Effect {
     );
     assert!(last >= LAST, "{what}: the line goes on from {last}: numbers would be given twice");
     let orders = records::orders(LAST);
+    let active = active_orders(&opened.orders);
     let orders_lost = quarantined.iter().any(|found| found.what == "orders");
-    assert!(
-        orders_lost || opened.orders.len() as u64 >= orders,
-        "{what}: orders are gone and nobody says so"
-    );
-    for order in &opened.orders {
+    assert!(orders_lost || active.len() as u64 >= orders, "{what}: orders are gone and nobody says so");
+    for order in active.values() {
         let track = order.order.strip_prefix("ORDER-").and_then(|track| track.parse::<u64>().ok());
         assert!(track.is_some_and(|track| *order == records::order(track)), "{what}: {order:?}");
     }

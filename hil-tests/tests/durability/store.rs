@@ -1,11 +1,13 @@
 //! Opening a store that something was done to, and holding what it gives against what was written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sortd::journal::{
     AppendError, Cursor, DurableListener, Journal, JournalHandle, JournalSettings, Numbered, Opened,
-    ReadError, Record, Resume,
+    ReadError, Record, Register, RegisterEntry, Resume,
 };
+use sortd::line::event::Order;
 use sortd::watch::Board;
 
 use crate::records::{self, numbered, wrong};
@@ -98,6 +100,25 @@ pub fn wrong_records(records: &[Record]) -> Vec<String> {
     records.iter().filter_map(wrong).collect()
 }
 
+/// Orders that the register holds active.
+pub fn active_orders(register: &Register) -> BTreeMap<String, Order> {
+    let mut active = BTreeMap::new();
+    for entries in register.orders() {
+        for entry in entries.expect("what was opened can be read") {
+            match entry {
+                RegisterEntry::Order { order, .. } => {
+                    active.insert(order.order.clone(), order);
+                }
+                RegisterEntry::Sorted { .. } => {}
+                RegisterEntry::Retired(retired) => {
+                    active.remove(&retired.order);
+                }
+            }
+        }
+    }
+    active
+}
+
 /// A store to which nothing was done but to be cut off: everything told is there, nothing is wrong, and the line
 /// goes on with the next number. Gives the last record.
 pub fn assert_whole(directory: &Path, resume: Option<&Resume>, told: u64, what: &str) -> u64 {
@@ -109,6 +130,7 @@ pub fn assert_whole(directory: &Path, resume: Option<&Resume>, told: u64, what: 
         "{what}: record {told} was told durable, the store ends at {}",
         opened.last_seq
     );
+    let orders = active_orders(&opened.orders).len() as u64;
     append(&handle, numbered(opened.last_seq + 1));
     wait_durable(&handle, opened.last_seq + 1);
     let last = opened.last_seq + 1;
@@ -120,7 +142,7 @@ pub fn assert_whole(directory: &Path, resume: Option<&Resume>, told: u64, what: 
     let one_epoch = milestones.iter().all(|(epoch, _)| *epoch == opened.epoch);
     let gap_free = (1..).zip(&milestones).all(|(event, (_, record))| record.event_seq == Some(event));
     assert!(one_epoch && gap_free, "{what}: the numbering of milestones has a gap");
-    assert_eq!(opened.orders.len() as u64, records::orders(opened.last_seq), "{what}: active orders");
+    assert_eq!(orders, records::orders(opened.last_seq), "{what}: active orders");
     assert_eq!(blobs(directory), 0, "{what}: sled wrote files that it does not sync");
     let end = journal.finish();
     assert!(end.quarantined.is_empty(), "{what}: {:?}", end.quarantined);

@@ -8,6 +8,7 @@
 mod nonsense;
 mod stand;
 mod stories;
+mod upstream;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -57,5 +58,13 @@ fn the_line_survives_it_with_mosquitto_too() {
     stories::plc_restarted(&mut line);
     stories::shut_down_in_mid_flow(&mut line);
     nonsense::from_upstream(&mut line);
+    line.run_empty();
+}
+
+#[test]
+fn what_upstream_says_besides_orders_has_its_answer_and_its_effect() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut line = Line::start(BrokerKind::Embedded, 13);
+    upstream::holds_plans_and_questions(&mut line);
     line.run_empty();
 }

@@ -68,7 +68,7 @@ fn a_store_of_layout_1_opens_is_read_and_goes_on_with_a_chain() {
     assert_eq!((recovery.complete, recovery.records.len()), (true, 30));
     // The run took the place of the first record's usual body.
     let applied = (2..=160).filter(|seq| seq % PARCEL == 6).count();
-    assert_eq!(opened.orders.len(), applied);
+    assert_eq!(opened.orders.standing().len(), applied);
 
     for seq in 161..=200 {
         append(&handle, stamped(seq, MIDNIGHT_US + DAY_US));

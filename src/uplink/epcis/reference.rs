@@ -211,6 +211,10 @@ fn moment<'a>(fact: &'a Fact, names: &Names<'_>) -> Option<(Option<PassKey>, Opt
         | Fact::ChuteEmptied { .. }
         | Fact::OrderRefused { .. }
         | Fact::OrdersApplied { .. }
+        | Fact::Held { .. }
+        | Fact::HoldRefused { .. }
+        | Fact::HoldsApplied { .. }
+        | Fact::OrdersGone { .. }
         | Fact::AlarmRaised(_)
         | Fact::AlarmCleared { .. } => return None,
     })

@@ -16,8 +16,10 @@ use tokio::task::JoinHandle;
 
 use self::journal::FakeJournal;
 use super::Topics;
-use super::downstream::{Downstream, OrdersDurable};
+use super::down::{Down as Topic, Durable, Errand, Notice, Part};
+use super::downstream::{Downstream, ERRANDS, Ends};
 use super::health::LineBrief;
+use super::orders::Refusal;
 use super::publisher::Publisher;
 use super::status::{DownstreamStatus, UplinkStatus};
 use crate::line::event::OrderBatch;
@@ -83,8 +85,9 @@ impl Running {
 /// A downstream client at work, with a core that takes parts into a small channel.
 struct Down {
     status: watch::Receiver<DownstreamStatus>,
-    parts: crossbeam_channel::Receiver<OrderBatch>,
-    durable: mpsc::Sender<OrdersDurable>,
+    parts: crossbeam_channel::Receiver<Part>,
+    errands: mpsc::Receiver<Errand>,
+    notices: mpsc::Sender<Notice>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -97,19 +100,25 @@ fn listen(settings: UplinkSettings) -> Down {
 fn listen_beside(settings: UplinkSettings, board: Board, connected: bool) -> Down {
     // Two places, so that larger messages meet a full channel.
     let (offer, parts) = crossbeam_channel::bounded(2);
-    let (durable, notices) = mpsc::channel(16);
+    let (told, notices) = mpsc::channel(16);
+    let (errand, errands) = mpsc::channel(ERRANDS);
     let (stop, stopped) = watch::channel(false);
     let (_, uplink) = watch::channel(UplinkStatus { connected, ..UplinkStatus::default() });
     let (downstream, status) = Downstream::new(
         settings,
         topics(),
-        Box::new(move |part| offer.try_send(part).map_err(crossbeam_channel::TrySendError::into_inner)),
-        notices,
+        Ends {
+            offer: Box::new(move |part| {
+                offer.try_send(part).map_err(crossbeam_channel::TrySendError::into_inner)
+            }),
+            errands: errand,
+            notices,
+        },
         board,
         uplink,
         stopped,
     );
-    Down { status, parts, durable, stop, task: tokio::spawn(downstream.run()) }
+    Down { status, parts, errands, notices: told, stop, task: tokio::spawn(downstream.run()) }
 }
 
 impl Down {
@@ -119,11 +128,25 @@ impl Down {
     }
 
     /// The next part the core is given.
-    async fn part(&self) -> OrderBatch {
+    async fn any_part(&self) -> Part {
         let parts = self.parts.clone();
         tokio::task::spawn_blocking(move || parts.recv_timeout(PATIENCE).expect("a part comes"))
             .await
             .unwrap()
+    }
+
+    async fn part(&self) -> OrderBatch {
+        match self.any_part().await {
+            Part::Orders(batch) => batch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Plays the journal: everything of a message is durable.
+    async fn durable(&self, down: Topic, message: &str, accepted: u64, refused: Vec<Refusal>) {
+        let message = message.to_owned();
+        let durable = Durable { down, message, accepted, refused, plan: None };
+        self.notices.send(Notice::Durable(durable)).await.unwrap();
     }
 
     /// Plays core and journal: takes parts and makes messages durable, up to and including message `id`; gives
@@ -135,8 +158,7 @@ impl Down {
             let part = self.part().await;
             accepted += part.orders.len() as u64;
             if part.last {
-                let message = part.message.clone();
-                self.durable.send(OrdersDurable { message, accepted, refused: Vec::new() }).await.unwrap();
+                self.durable(Topic::Orders, &part.message, accepted, Vec::new()).await;
                 accepted = 0;
                 applied.push(part.message);
                 if applied.last().is_some_and(|last| last == id) {

@@ -8,10 +8,11 @@ use serde_json::json;
 use super::journal::FakeJournal;
 use super::outbox::by_seq;
 use super::real::{Cable, Cloud, Mosquitto, embedded};
-use super::{listen, publish, settings, topics};
+use super::{Notice, Part, Topic, listen, publish, settings, topics};
 use crate::site::UplinkSettings;
+use crate::uplink::down::Errand;
 use crate::uplink::health::Health;
-use crate::uplink::orders::Ack;
+use crate::uplink::orders::{Ack, Refusal};
 
 fn message(id: &str, orders: usize) -> Vec<u8> {
     let orders: Vec<_> = (0..orders)
@@ -29,7 +30,7 @@ fn answered(heard: &[Vec<u8>]) -> BTreeSet<String> {
 }
 
 async fn send(cloud: &Cloud, payload: Vec<u8>) {
-    cloud.client.publish(topics().orders(), QoS::AtLeastOnce, false, payload).await.unwrap();
+    cloud.client.publish(topics().down(Topic::Orders), QoS::AtLeastOnce, false, payload).await.unwrap();
 }
 
 /// Orders: answered after durability, kept while the line is away, delivered again if the line goes away
@@ -68,12 +69,8 @@ async fn orders_come_down(port: u16) {
     down.until("the loss is noticed", |status| !status.connected).await;
     cable.plug().await;
     down.until("it is delivered again", |status| status.connected && status.messages >= before + 2).await;
-    let durable = super::OrdersDurable {
-        message: "m-7".to_owned(),
-        accepted: 0,
-        refused: vec![("m-7-0".to_owned(), "an older revision".to_owned())],
-    };
-    down.durable.send(durable).await.unwrap();
+    let (order, reason) = (Some("m-7-0".to_owned()), "an older revision".to_owned());
+    down.durable(Topic::Orders, "m-7", 0, vec![Refusal { order, code: None, reason }]).await;
     let heard = cloud.until("m-7 is answered", |heard| answered(heard).contains("m-7")).await;
     let all = acks(&heard);
     let ack = all.iter().find(|ack| ack.id.as_deref() == Some("m-7")).unwrap();
@@ -123,6 +120,70 @@ async fn a_night_of_orders(port: u16, each: usize) {
     assert!(acks(&heard).iter().filter(|ack| ack.error.is_some()).count() >= each);
     assert!(down.status.borrow().reconnects <= 6, "{:?}", *down.status.borrow());
     down.end().await;
+}
+
+/// Holds, plans and questions: each answered by its id, and none of them holds up an order.
+async fn the_other_topics_come_down(port: u16) {
+    let cable = Cable::to(port).await;
+    let mut cloud = Cloud::listening(port, "cloud-others", topics().acks()).await;
+    let mut down = listen(settings(cable.port));
+    down.until("it subscribes", |status| status.connected).await;
+    let say = async |cloud: &Cloud, topic: Topic, message: serde_json::Value| {
+        let payload = message.to_string().into_bytes();
+        cloud.client.publish(topics().down(topic), QoS::AtLeastOnce, false, payload).await.unwrap();
+    };
+
+    // Questions nobody answers yet, more than are worked on at once …
+    for n in 0..6 {
+        say(&cloud, Topic::Ask, json!({"id": format!("a-{n}"), "ask": "evidence", "code": "K1"})).await;
+    }
+    // … hold up neither an order nor a hold, also of the same name.
+    say(&cloud, Topic::Orders, serde_json::from_slice(&message("x", 1)).unwrap()).await;
+    say(&cloud, Topic::Holds, json!({"id": "x", "holds": [{"order": "x-0", "hold": "repack"}, 7]})).await;
+    assert_eq!(down.part().await.message, "x");
+    let Part::Holds(part) = down.any_part().await else { panic!("a hold comes") };
+    assert_eq!((part.message.as_str(), part.last, part.holds.len()), ("x", true, 1));
+    down.durable(Topic::Holds, "x", 1, Vec::new()).await;
+    let heard = cloud.until("the hold is answered", |heard| answered(heard).contains("x")).await;
+    let ack = acks(&heard).pop().unwrap();
+    assert_eq!((ack.accepted, ack.refused_count), (1, 1), "of the hold, not of the order");
+    down.durable(Topic::Orders, "x", 1, Vec::new()).await;
+    cloud.until("the order is answered", |heard| heard.len() == 2).await;
+
+    for n in 0..6 {
+        let errand = tokio::time::timeout(super::PATIENCE, down.errands.recv()).await.unwrap().unwrap();
+        let id = format!("a-{n}");
+        assert_eq!(errand, Errand::Evidence { id: id.clone(), code: "K1".to_owned() });
+        let ack = Ack { answer: Some(json!({"n": n})), ..Ack::taken(id.clone(), 0, Vec::new()) };
+        down.notices.send(Notice::Done { down: Topic::Ask, message: id, ack }).await.unwrap();
+    }
+    let heard = cloud.until("all are answered", |heard| heard.len() == 8).await;
+    assert_eq!(acks(&heard).pop().unwrap().answer, Some(json!({"n": 5})));
+
+    // An answer to an unknown parcel is an order like any other.
+    let order = json!({"order": "SO-1", "revision": 1, "codes": ["K9"], "destination": "TH"});
+    say(&cloud, Topic::Ask, json!({"id": "u", "ask": "unknown_parcel", "code": "K9", "order": order})).await;
+    assert_eq!(down.part().await.orders[0].order, "SO-1");
+    down.durable(Topic::Orders, "u", 1, Vec::new()).await;
+    say(&cloud, Topic::Plans, json!({"id": "p", "plan": {}})).await;
+    let heard = cloud.until("all are answered", |heard| heard.len() == 10).await;
+    let all = acks(&heard);
+    assert_eq!(all.iter().find(|ack| ack.id.as_deref() == Some("u")).unwrap().accepted, 1);
+    let plan = all.iter().find(|ack| ack.id.as_deref() == Some("p")).unwrap();
+    assert!(plan.error.as_ref().unwrap().contains("sort-plan.csv"));
+    down.until("all are released", |status| status.answered >= 10 && status.in_process == 0).await;
+    down.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_topics_come_down_over_the_embedded_broker() {
+    the_other_topics_come_down(embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_topics_come_down_over_mosquitto() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    the_other_topics_come_down(broker.port).await;
 }
 
 /// Events arrive, all of them, through a cable that is pulled three times; the last will says so.

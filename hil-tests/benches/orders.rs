@@ -1,0 +1,193 @@
+//! What a million active orders cost: memory, and the time until a started line knows them again:
+//! `cargo bench -p hil-tests --bench orders`. A process of its own for each figure, so that none inherits
+//! another's memory. It measures; whether the register keeps its promises is tested beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sortd::journal::{AppendError, Journal, JournalHandle, JournalSettings, Numbered, Record, RegisterEntry};
+use sortd::line::event::{Event, Order, OrderBatch};
+use sortd::line::record::{Body, Entry, Fact, Input};
+use sortd::line::{KnownOrder, Line, Tick};
+use sortd::watch::Board;
+
+/// As many as the table holds.
+const ORDERS: u64 = sortd::line::ORDERS_MOST as u64;
+/// Orders in one record.
+const PART: u64 = 48;
+/// Tells the child which figure it is to take.
+const PHASE: &str = "SORTD_BENCH_ORDERS";
+/// 2026-11-22 00:00 UTC.
+const MIDNIGHT_US: i64 = 1_795_305_600_000_000;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let directory = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    match (std::env::var(PHASE), directory) {
+        (Ok(phase), Some(directory)) if phase == "fill" => fill(Path::new(&directory)),
+        (Ok(_), Some(directory)) => start(Path::new(&directory)),
+        _ => {
+            // Beside the build, which is on a disk; a temporary directory may be in memory.
+            let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+            for phase in ["fill", "start", "start again"] {
+                let mut child = Command::new(std::env::current_exe()?);
+                let status = child.env(PHASE, phase).arg(directory.path()).status()?;
+                if !status.success() {
+                    return Err(format!("{phase}: {status}").into());
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Brings a million orders through journal and core, as a cloud that fills a new line does.
+fn fill(directory: &Path) -> Result<(), Failure> {
+    let begun = now();
+    let (journal, handle, opening) = Journal::start(settings(directory), None, Box::new(|_: &[Record]| ()))?;
+    opening.wait()?;
+    let mut seq = 0;
+    for first in (0..ORDERS).step_by(usize::try_from(PART)?) {
+        let orders: Vec<Order> = (first..(first + PART).min(ORDERS)).map(order).collect();
+        let accepted = u32::try_from(orders.len())?;
+        let message = format!("m-{first}");
+        let batch = OrderBatch { message: message.clone(), last: true, orders };
+        let applied = Fact::OrdersApplied { message, last: true, accepted, refused: 0 };
+        for body in [Body::Input(Input::Event(Event::Orders(batch))), Body::Fact(applied)] {
+            seq += 1;
+            append(&handle, Numbered { seq, wall_us: MIDNIGHT_US, entry: Entry { at: Tick(seq), body } })?;
+        }
+    }
+    while handle.durable() < seq {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{ORDERS} orders durable in {seconds:.1} s ({:.0} orders/s)", ORDERS as f64 / seconds);
+    journal.finish();
+    let register: u64 = files(directory.join("orders"))?;
+    println!(
+        "register {:.0} MB, {:.0} bytes an order",
+        register as f64 / 1e6,
+        register as f64 / ORDERS as f64
+    );
+    Ok(())
+}
+
+/// Starts on that store: the orders go from the register to the core by a bounded channel, as in the daemon.
+fn start(directory: &Path) -> Result<(), Failure> {
+    let configuration = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/demo");
+    let (site, _) = sortd::site::load(&configuration).map_err(|findings| format!("{findings:?}"))?;
+    let site = Arc::new(site);
+    let mut line = Line::new(Arc::clone(&site));
+    let before = rss_mb()?;
+    let begun = now();
+    let (journal, handle, opening) = Journal::start(settings(directory), None, Box::new(|_: &[Record]| ()))?;
+    let opened = opening.wait()?;
+    let opened_s = begun.elapsed().as_secs_f64();
+    let with_store = rss_mb()?;
+    let (send, receive) = bounded(4);
+    let register = opened.orders.clone();
+    drop(opened);
+    let rules = site.carriers.clone();
+    let reader = std::thread::spawn(move || {
+        for entries in register.orders() {
+            let entries = entries.expect("the register was whole when it was opened");
+            let known = entries.into_iter().filter_map(|entry| match entry {
+                RegisterEntry::Order { order, touched_s, sorted } => {
+                    let touched = Tick(u64::from(touched_s) * 1_000_000);
+                    KnownOrder::new(order, touched, sorted, &rules).ok()
+                }
+                RegisterEntry::Sorted { .. } | RegisterEntry::Retired(_) => None,
+            });
+            if send.send(known.collect::<Vec<_>>()).is_err() {
+                return;
+            }
+        }
+    });
+    for known in receive {
+        line.load_known(&known);
+    }
+    reader.join().map_err(|_| "the reader panicked")?;
+    let back_s = begun.elapsed().as_secs_f64();
+    let orders = line.status(Tick(0)).orders;
+    let after = rss_mb()?;
+    println!(
+        "{orders} orders back {back_s:.2} s after the start (store open after {opened_s:.2} s); \
+         RSS {before:.0} MB before, {with_store:.0} MB with the store, {after:.0} MB with all of them \
+         (+{:.0} MB; peak {:.0} MB)",
+        after - before,
+        status_mb("VmHWM")?,
+    );
+    drop(handle);
+    journal.finish();
+    if orders == ORDERS { Ok(()) } else { Err(format!("{ORDERS} orders expected, {orders} came").into()) }
+}
+
+/// An order as an exporter's ERP sends it: a number, a waybill, an SSCC, one of ninety destinations.
+fn order(n: u64) -> Order {
+    Order {
+        order: format!("SO-2026-{n:08}"),
+        revision: 1,
+        codes: vec![format!("KEX{n:010}"), sscc(n)],
+        destination: format!("TH-BKK-{:02}", n % 90),
+        carrier: Some(format!("KERRY-TH-{}", n % 7)),
+        cancelled: false,
+        hold: None,
+    }
+}
+
+/// An SSCC with its check digit (GS1 General Specifications, 7.9).
+fn sscc(n: u64) -> String {
+    let digits = format!("10614141{n:09}");
+    let weighted = digits.bytes().rev().zip([3_u32, 1].into_iter().cycle());
+    let sum: u32 = weighted.map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+    format!("{digits}{}", (10 - sum % 10) % 10)
+}
+
+fn settings(directory: &Path) -> JournalSettings {
+    JournalSettings::in_directory(directory, Board::default())
+}
+
+fn append(handle: &JournalHandle, mut numbered: Numbered) -> Result<(), Failure> {
+    loop {
+        match handle.append(numbered) {
+            Ok(()) => return Ok(()),
+            Err(AppendError::Full(back)) => numbered = *back,
+            Err(AppendError::Closed(_)) => return Err("the journal closed".into()),
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn bounded<T>(places: usize) -> (std::sync::mpsc::SyncSender<T>, std::sync::mpsc::Receiver<T>) {
+    std::sync::mpsc::sync_channel(places)
+}
+
+fn rss_mb() -> Result<f64, Failure> {
+    status_mb("VmRSS")
+}
+
+/// A line of this process's status, in megabytes.
+fn status_mb(name: &str) -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with(name)).ok_or("no such line")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+/// Bytes of all files below a directory.
+fn files(directory: PathBuf) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,220 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::line::event::Hold;
+
+fn rules() -> CarrierRules {
+    CarrierRules::default()
+}
+
+fn order(number: &str, revision: u32, codes: &[&str]) -> Order {
+    Order {
+        order: number.to_owned(),
+        revision,
+        codes: codes.iter().map(|code| (*code).to_owned()).collect(),
+        destination: "TH-BKK".to_owned(),
+        carrier: None,
+        cancelled: false,
+        hold: None,
+    }
+}
+
+fn key(code: &str) -> Key {
+    key_of_order_code(&rules(), code).unwrap()
+}
+
+fn take(table: &mut OrderTable, order: &Order) -> Result<Upserted, OrderRefusal> {
+    table.upsert(order, &rules(), Tick(0))
+}
+
+fn arbitrary() -> impl Strategy<Value = Order> {
+    // A code of each form: as it is, in another case, an SSCC, the same parcel's EPC.
+    const CODES: [&str; 6] =
+        ["KEX1", "kex2 ", "(00)106141412345678908", "106141412345678908", "RB123456785GB", "X"];
+    let codes = prop::sample::subsequence(CODES.to_vec(), 0..=3);
+    let hold = prop::option::of(prop::sample::select(vec![Hold::CodHold, Hold::Overweight, Hold::Repack]));
+    (0..5u32, 0..5u32, codes, any::<bool>(), hold).prop_map(|(number, revision, codes, cancelled, hold)| {
+        Order {
+            destination: format!("D{revision}"),
+            carrier: (revision % 2 == 1).then(|| "KERRY-TH".to_owned()),
+            cancelled,
+            hold,
+            ..order(&format!("SO-{number}"), revision, &codes)
+        }
+    })
+}
+
+proptest! {
+    /// The table against the plainest one there is: a map of orders, and keys looked for in all of them.
+    #[test]
+    fn it_is_a_table_of_orders(steps in prop::collection::vec((0..8u8, arbitrary()), 0..60)) {
+        let (mut table, mut model) = (OrderTable::default(), BTreeMap::<String, Order>::new());
+        for (what, order) in steps {
+            let known = model.get(&order.order).map(|known| known.revision);
+            if what == 0 {
+                let out = RetiredOrder { order: order.order.clone(), revision: order.revision };
+                prop_assert_eq!(table.retire(&out), known.is_some_and(|known| known <= order.revision));
+                if known.is_some_and(|known| known <= order.revision) {
+                    model.remove(&order.order);
+                }
+            } else if known.is_some_and(|known| known >= order.revision) {
+                prop_assert_eq!(take(&mut table, &order), Ok(Upserted::Known));
+            } else {
+                let keys: BTreeSet<Key> = order.codes.iter().map(|code| key(code)).collect();
+                let taken = model.values().filter(|other| other.order != order.order).any(|other| {
+                    other.codes.iter().any(|code| keys.contains(&key(code)))
+                });
+                match take(&mut table, &order) {
+                    Err(OrderRefusal::CodeTaken { .. }) => prop_assert!(taken),
+                    Ok(Upserted::Taken(touched)) => {
+                        prop_assert!(!taken);
+                        let before = model.insert(order.order.clone(), order.clone());
+                        let before = before.iter().flat_map(|order| &order.codes).map(|code| key(code));
+                        let expected: BTreeSet<Key> = keys.into_iter().chain(before).collect();
+                        prop_assert_eq!(touched.into_iter().collect::<BTreeSet<_>>(), expected);
+                    }
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+            for code in ["KEX1", "KEX2", "106141412345678908", "RB123456785GB", "X", "Y"] {
+                let bound = model.values().find(|order| order.codes.iter().any(|other| key(other) == key(code)));
+                prop_assert_eq!(table.bound(&key(code)), bound.cloned());
+                prop_assert_eq!(table.slot_of(&key(code)).is_some(), bound.is_some());
+            }
+        }
+    }
+
+    /// Messages repeated and out of order: whatever the way, the table is that of the newest revisions. Codes
+    /// stay with their orders here; two orders that claim one code are a refusal, told upstream.
+    #[test]
+    fn repetition_and_order_of_messages_do_not_matter(
+        orders in prop::collection::vec((0..6u32, 0..8u32, 0..3u32), 1..40),
+        shuffled in prop::collection::vec(any::<prop::sample::Index>(), 0..80),
+    ) {
+        // One order and revision is one content, as upstream promises.
+        let content = |&(number, revision, _): &(u32, u32, u32)| {
+            let codes: Vec<String> = (0..=revision % 3).map(|n| format!("P{number}-{n}")).collect();
+            let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
+            Order { destination: format!("D{revision}"), ..order(&format!("SO-{number}"), revision, &codes) }
+        };
+        let orders: Vec<Order> = orders.iter().map(content).collect();
+        let mut sorted = orders.clone();
+        sorted.sort_by_key(|order| order.revision);
+        let mut expected = OrderTable::default();
+        for order in &sorted {
+            take(&mut expected, order).unwrap();
+        }
+        let mut table = OrderTable::default();
+        for at in &shuffled {
+            take(&mut table, at.get(&orders)).unwrap();
+        }
+        for order in orders.iter().rev() {
+            take(&mut table, order).unwrap();
+        }
+        prop_assert_eq!(table.len(), expected.len());
+        for (number, n) in (0..6).flat_map(|number| (0..3).map(move |n| (number, n))) {
+            let key = key(&format!("P{number}-{n}"));
+            prop_assert_eq!(table.bound(&key), expected.bound(&key));
+        }
+    }
+}
+
+#[test]
+fn a_finished_order_is_retired_two_weeks_after_it_was_last_named() {
+    let day = |days: u64| Tick(days * 24 * 3600 * 1_000_000);
+    let mut table = OrderTable::default();
+    let named = |order: Order, at: u64, table: &mut OrderTable| {
+        table.upsert(&order, &rules(), day(at)).unwrap();
+    };
+    named(order("EXPECTED", 1, &["A"]), 1, &mut table);
+    named(order("SORTED", 1, &["B"]), 1, &mut table);
+    named(Order { cancelled: true, ..order("CANCELLED", 3, &["C"]) }, 1, &mut table);
+    named(order("REVISED", 1, &["D"]), 1, &mut table);
+    table.sorted(&key("B"), day(2));
+    table.sorted(&key("D"), day(2));
+    named(order("REVISED", 2, &["D"]), 10, &mut table);
+    let names = |found: Vec<RetiredOrder>| {
+        let mut names: Vec<(String, u32)> =
+            found.into_iter().map(|order| (order.order, order.revision)).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(table.finished(day(15))), []);
+    assert_eq!(names(table.finished(day(16))), [("CANCELLED".to_owned(), 3)]);
+    assert_eq!(names(table.finished(day(17))), [("CANCELLED".to_owned(), 3), ("SORTED".to_owned(), 1)]);
+    let all = names(table.finished(day(400)));
+    assert_eq!(
+        all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["CANCELLED", "REVISED", "SORTED"]
+    );
+    for (order, revision) in all {
+        assert!(table.retire(&RetiredOrder { order, revision }));
+    }
+    assert_eq!(table.len(), 1);
+    assert_eq!(table.bound(&key("B")), None, "its code is free again");
+    named(order("NEXT", 1, &["B"]), 30, &mut table);
+    assert_eq!(table.bound(&key("B")).unwrap().order, "NEXT");
+    // A newer revision than the one that was to go is another story.
+    assert!(!table.retire(&RetiredOrder { order: "NEXT".to_owned(), revision: 0 }));
+}
+
+#[test]
+fn texts_and_names_have_their_bounds() {
+    let mut table = OrderTable::default();
+    let long = "x".repeat(TEXT_LONGEST + 1);
+    assert_eq!(take(&mut table, &order(&long, 1, &["A"])), Err(OrderRefusal::TooLong(TEXT_LONGEST + 1)));
+    assert_eq!(take(&mut table, &order("", 1, &["A"])), Err(OrderRefusal::NoNumber));
+    assert_eq!(take(&mut table, &order("A", 1, &["A"; 17])), Err(OrderRefusal::TooManyCodes(17)));
+    let mut refused = 0;
+    for n in 0..NAMES_MOST + 2 {
+        let order = Order { destination: format!("D{n}"), ..order(&format!("O{n}"), 1, &[&format!("C{n}")]) };
+        refused += usize::from(take(&mut table, &order) == Err(OrderRefusal::TooManyNames));
+    }
+    assert_eq!((refused, table.len()), (2, NAMES_MOST));
+    assert_eq!(table.bound(&key("C777")).unwrap().destination, "D777");
+}
+
+/// An order as an exporter's ERP sends it, with a waybill and an SSCC.
+fn typical(n: u32) -> Order {
+    let order = order(&format!("SO-2026-{n:08}"), 1, &[&format!("KEX{n:010}"), &format!("10614141{n:09}7")]);
+    Order { destination: format!("TH-BKK-{:02}", n % 90), carrier: Some(format!("KERRY-{}", n % 7)), ..order }
+}
+
+/// A million orders are to take at most 250 MB with everything around them; here is what the table itself takes.
+#[test]
+fn an_order_takes_some_hundred_and_fifty_bytes() {
+    const ORDERS: u32 = 20_000;
+    /// What the allocator adds to an order's bytes: its header, and rounding up to sixteen.
+    const ALLOCATOR: usize = 8 + 15;
+    let mut table = OrderTable::default();
+    for n in 0..ORDERS {
+        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
+    }
+    let packed: usize = table.slots.iter().flatten().map(|packed| packed.len() + ALLOCATOR).sum();
+    let slots = table.slots.capacity() * size_of::<Option<Packed>>();
+    let bytes = (packed + slots + table.by_number.bytes() + table.by_key.bytes()) / ORDERS as usize;
+    assert!(bytes <= 200, "{bytes} bytes an order");
+}
+
+/// Run by hand: memory and time of a full table.
+#[test]
+#[ignore = "a million orders; cargo test -p sortd --lib a_full_table -- --ignored --nocapture"]
+fn a_full_table_stays_far_below_its_share_of_memory() {
+    let rss_mb = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1000
+    };
+    let before = rss_mb();
+    let mut table = OrderTable::default();
+    for n in 0..u32::try_from(ORDERS_MOST).unwrap() {
+        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
+    }
+    let after = rss_mb();
+    println!("{} orders: {before} MB before, {after} MB after", table.len());
+    assert!(after - before <= 200, "{before} → {after} MB");
+    assert_eq!(take(&mut table, &typical(u32::MAX)), Err(OrderRefusal::Full));
+}
