@@ -50,13 +50,18 @@
 //! ```
 
 mod archive;
+mod block;
 pub mod chain;
 mod cursor;
 mod day;
 mod frame;
+mod guard;
 mod handle;
+mod index;
 mod inflight;
 mod keys;
+mod layout1;
+mod layout2;
 mod opening;
 mod orders;
 mod quarantine;
