@@ -1,33 +1,34 @@
 //! One day of records: a sled Db in a directory of its own.
 //!
 //! Everything sled does here is called under `catch_unwind`: on a damaged file it panics, answers an error,
-//! or opens *silently short*. So the whole day is read once when it opens: numbers without gap, each CRC,
-//! each milestone in its index. `span`, a small file beside sled's own, repeats outside of sled where the
+//! or opens *silently short*. So a day that is to be written is read once when it opens: numbers without
+//! gap, each CRC, each milestone. `span`, a small file beside sled's own, repeats outside of sled where the
 //! day begins, and once it is sealed where it ends.
+//!
+//! ```text
+//! default tree    h -> head of the day: epoch, first numbers, link
+//!                 u seq -> record     start of a run; the run in force is carried into each new day
+//!                 s seq part -> chunk snapshot of the core
+//! records         by layout: [`super::layout2`], or in old days [`super::layout1`]
+//! ```
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::{HASH_BYTES, Link};
 use super::frame::Frame;
+use super::guard::catch;
+pub(super) use super::guard::{guarded, open_file, open_sled};
+use super::index::{self, IndexError, Mention};
+use super::layout2::Blocks;
 use super::record::{self, VALUE_LIMIT, number};
 use super::slip::{self, SlipError};
-use super::{Record, keys};
-use crate::line::{PassKey, Tick};
-
-/// sled's background flusher is also the only place that collects its garbage; our own flush after each
-/// batch is what makes records durable.
-const FLUSH_EVERY_MS: u64 = 500;
-
-/// A Db that was just closed in this process gives its lock up when the last thread that held it lets go.
-const LOCK_TRIES: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+use super::{Record, keys, layout1};
+use crate::line::Tick;
 
 /// Chunks of a core snapshot put into one batch: half a megabyte.
 const SNAPSHOT_CHUNKS_A_BATCH: usize = 64;
@@ -164,7 +165,14 @@ pub(super) struct Day {
     last_event: AtomicU64,
     last_tick: AtomicU64,
     /// `None` in a day of layout 1.
-    links: Option<Mutex<Links>>,
+    chained: Option<Chained>,
+}
+
+/// What a day of layout 2 has.
+#[derive(Debug)]
+struct Chained {
+    blocks: Blocks,
+    links: Mutex<Links>,
 }
 
 /// How much of a day is read when it opens.
@@ -178,11 +186,11 @@ pub(super) enum Read {
 }
 
 /// What reading through a day found.
-struct Tally {
-    last_seq: u64,
-    last_event: u64,
-    last_tick: Tick,
-    last_link: Option<Link>,
+pub(super) struct Tally {
+    pub last_seq: u64,
+    pub last_event: u64,
+    pub last_tick: Tick,
+    pub last_link: Option<Link>,
 }
 
 impl Day {
@@ -192,10 +200,11 @@ impl Day {
         let day = || {
             let db = open_sled(&path, cache, name)?;
             let head = encode_head(begin, Some(before));
-            guarded(name, || db.insert(keys::HEAD, head.to_vec()))?;
-            Ok((db, open_file(&path, name)?))
+            guarded(name, || db.insert(keys::HEAD, head))?;
+            let blocks = Blocks::open(&db, begin, name)?;
+            Ok((db, blocks, open_file(&path, name)?))
         };
-        let (db, file) = day()?;
+        let (db, blocks, file) = day()?;
         // sled writes its parameters once and never syncs them, nor the directory entries.
         let synced = File::open(path.join("conf")).and_then(|conf| conf.sync_all());
         synced.map_err(|error| disk(name, &error))?;
@@ -211,7 +220,7 @@ impl Day {
             last_seq: AtomicU64::new(begin.first_seq - 1),
             last_event: AtomicU64::new(begin.first_event - 1),
             last_tick: AtomicU64::new(0),
-            links: Some(Mutex::new(Links { before, last: before })),
+            chained: Some(Chained { blocks, links: Mutex::new(Links { before, last: before }) }),
         })
     }
 
@@ -233,7 +242,7 @@ impl Day {
         let db = open_sled(&path, cache, name)?;
         let head = guarded(name, || db.get(keys::HEAD))?;
         let Some(head) = head else {
-            let empty = guarded(name, || db.first())?.is_none();
+            let empty = guarded(name, || db.first())?.is_none() && is_bare(&db, name)?;
             return if empty && span.is_none() {
                 Ok(None)
             } else {
@@ -248,9 +257,18 @@ impl Day {
             let said = (span.begin, span.before);
             return Err(damaged(name, format!("it begins {head:?}, but span says {said:?}")));
         }
-        let tally = match read {
-            Read::All => catch(name, || verify(&db, begin, before, name))??,
-            Read::Ends => catch(name, || glance(&db, begin, before, name))??,
+        let (tally, chained) = match before {
+            Some(before) => {
+                let blocks = Blocks::open(&db, begin, name)?;
+                let tally = match read {
+                    Read::All => blocks.verify(begin, before)?,
+                    Read::Ends => blocks.glance(begin, before)?,
+                };
+                let last = tally.last_link.unwrap_or(before);
+                (tally, Some(Chained { blocks, links: Mutex::new(Links { before, last }) }))
+            }
+            None if read == Read::All => (catch(name, || layout1::verify(&db, begin, name))??, None),
+            None => (catch(name, || layout1::glance(&db, begin, name))??, None),
         };
         if span.is_some_and(|span| span.sealed.is_none()) && tally.last_seq < begin.first_seq {
             return Err(damaged(name, "it opens without records, but some were written".to_owned()));
@@ -270,7 +288,7 @@ impl Day {
             last_seq: AtomicU64::new(tally.last_seq),
             last_event: AtomicU64::new(tally.last_event),
             last_tick: AtomicU64::new(tally.last_tick.0),
-            links: before.zip(tally.last_link).map(|(before, last)| Mutex::new(Links { before, last })),
+            chained,
         }))
     }
 
@@ -289,8 +307,8 @@ impl Day {
 
     /// Where the chain stands; `None` in a day of layout 1, which gets no further record.
     pub fn links(&self) -> Option<Links> {
-        let links = self.links.as_ref()?;
-        Some(*links.lock().unwrap_or_else(PoisonError::into_inner))
+        let chained = self.chained.as_ref()?;
+        Some(*chained.links.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn last_tick(&self) -> Tick {
@@ -301,24 +319,53 @@ impl Day {
         self.last_seq.load(Ordering::Acquire) < self.begin.first_seq
     }
 
-    /// Makes `records` durable, with `batch` made from them; the last one's link is `link`. Doing it again
-    /// with the same records changes nothing, so a batch whose fate is unknown is simply given again.
-    pub fn commit(&self, batch: sled::Batch, records: &[Record], link: Link) -> Result<(), DayError> {
-        guarded(&self.name, || self.db.apply_batch(batch))?;
+    /// Makes `records` with their frames durable; the last one's link is `link`. `runs` are starts of runs,
+    /// in this day or carried from the one before. Doing it again with the same records changes nothing, so
+    /// a batch whose fate is unknown is simply given again.
+    pub fn commit(
+        &self,
+        records: &[Record],
+        frames: &[Vec<u8>],
+        runs: &[(u64, &[u8])],
+        link: Link,
+    ) -> Result<(), DayError> {
+        let Some(chained) = &self.chained else {
+            return Err(disk(&self.name, &"nothing is written to a day of layout 1"));
+        };
+        if !runs.is_empty() {
+            let mut batch = sled::Batch::default();
+            runs.iter().for_each(|(seq, bytes)| add_run(&mut batch, *seq, bytes));
+            guarded(&self.name, || self.db.apply_batch(batch))?;
+        }
+        let staged = chained.blocks.write(self.begin, records, frames)?;
         self.sync()?;
+        chained.blocks.publish(staged);
         let first = self.is_empty();
         if let Some(event) = records.iter().rev().find_map(|record| record.event_seq) {
             self.last_event.fetch_max(event, Ordering::Release);
         }
         if let Some(last) = records.last() {
             self.last_tick.store(last.at.0, Ordering::Release);
-            if let Some(links) = &self.links {
-                links.lock().unwrap_or_else(PoisonError::into_inner).last = link;
-            }
+            chained.links.lock().unwrap_or_else(PoisonError::into_inner).last = link;
             self.last_seq.fetch_max(last.seq, Ordering::Release);
         }
         if first {
             self.write_span(false)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written behind record `durable`: whether it is on the disk is not known, so it is
+    /// written once more.
+    pub fn rewind(&self, durable: u64) -> Result<(), DayError> {
+        let Some(chained) = &self.chained else { return Ok(()) };
+        let last = self.last_seq.load(Ordering::Acquire);
+        if durable < last {
+            let (last_event, link) = chained.blocks.rewind(durable)?;
+            self.last_event.store(last_event, Ordering::Release);
+            self.last_seq.store(durable.max(self.begin.first_seq - 1), Ordering::Release);
+            let mut links = chained.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.last = link.unwrap_or(links.before);
         }
         Ok(())
     }
@@ -332,7 +379,24 @@ impl Day {
     /// No record will follow.
     pub fn seal(&self) -> Result<(), DayError> {
         self.sync()?;
-        self.write_span(true)
+        self.write_span(true)?;
+        // A day without it is only slower to look into; the first who does makes it.
+        if let Err(error) = self.write_index() {
+            tracing::debug!(day = %self.name, %error, "index not written");
+        }
+        Ok(())
+    }
+
+    /// Writes the file that says where codes and passes are mentioned, out of the records.
+    pub fn write_index(&self) -> Result<Vec<Mention>, DayError> {
+        let mentions = match &self.chained {
+            Some(chained) => chained.blocks.mentions(self.begin)?,
+            None => catch(&self.name, || layout1::mentions(&self.db, self.begin, &self.name))??,
+        };
+        let span = self.span();
+        let written = index::write(&index_path(&self.path), span.begin.first_seq, span.last_seq, &mentions);
+        written.map_err(|error| disk(&self.name, &error))?;
+        Ok(mentions)
     }
 
     fn write_span(&self, sealed: bool) -> Result<(), DayError> {
@@ -390,7 +454,7 @@ impl Day {
             let newest = guarded(&self.name, || self.db.range(range.clone()).next_back().transpose())?;
             let Some((key, _)) = newest else { return Ok(None) };
             let seq = number(&key[1..9]);
-            let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX), false)?;
+            let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX))?;
             if let Some(bytes) = whole_snapshot(&chunks) {
                 return Ok(Some((seq, bytes)));
             }
@@ -400,74 +464,91 @@ impl Day {
 
     /// The snapshot after record `seq`, if it is whole.
     pub fn snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DayError> {
-        let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX), false)?;
+        let chunks = self.prefixed(&keys::snapshot(seq, 0)[..9], usize::from(u16::MAX))?;
         Ok(whole_snapshot(&chunks))
     }
 
     /// Durable records from `from` on, at most `max`.
     pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, DayError> {
+        let mut found = Vec::new();
+        self.walk(from, max, |seq, frame| {
+            let record = record::decode(frame).map_err(|error| broken(&self.name, seq, &error))?;
+            if record.seq != seq {
+                return Err(damaged(&self.name, format!("record {} under number {seq}", record.seq)));
+            }
+            found.push(record);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// One record that must be there.
+    pub fn record(&self, seq: u64) -> Result<Record, DayError> {
+        let missing = || damaged(&self.name, format!("record {seq} is missing"));
+        self.records(seq, 1)?.pop().filter(|record| record.seq == seq).ok_or_else(missing)
+    }
+
+    /// Durable frames from `from` on, at most `max`, as they are found.
+    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, DayError> {
+        let mut found = Vec::new();
+        self.walk(from, max, |seq, frame| {
+            found.push(Frame { seq, bytes: frame.to_vec() });
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn walk(
+        &self,
+        from: u64,
+        max: usize,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), DayError>,
+    ) -> Result<(), DayError> {
         let span = self.span();
         let first = from.max(span.begin.first_seq);
-        (first..=span.last_seq).take(max).map(|seq| self.record(seq)).collect()
+        let last = span.last_seq.min(first.saturating_add(max as u64).saturating_sub(1));
+        if max == 0 || first > last {
+            return Ok(());
+        }
+        match &self.chained {
+            Some(chained) => chained.blocks.frames(first, last, |seq, frame| take(seq, frame).map(|()| true)),
+            None => (first..=last).try_for_each(|seq| take(seq, &layout1::frame(&self.db, seq, &self.name)?)),
+        }
     }
 
     /// Durable milestones after `after`, at most `max`.
     pub fn milestones(&self, after: u64, max: usize) -> Result<Vec<Record>, DayError> {
         let span = self.span();
         let first = span.begin.first_event.max(after + 1);
-        let milestone = |event: u64| {
-            let seq = guarded(&self.name, || self.db.get(keys::event(event)))?;
-            let seq = seq.ok_or_else(|| damaged(&self.name, format!("milestone {event} is missing")))?;
-            let record = self.record(number(&seq))?;
-            if record.event_seq == Some(event) {
-                Ok(record)
-            } else {
-                let what = format!("record {} is milestone {:?}, not {event}", record.seq, record.event_seq);
-                Err(damaged(&self.name, what))
+        match &self.chained {
+            Some(chained) => {
+                chained.blocks.milestones(self.begin, first, span.last_event, span.last_seq, max)
             }
-        };
-        (first..=span.last_event).take(max).map(milestone).collect()
-    }
-
-    /// Durable frames from `from` on, at most `max`, as they are found.
-    pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, DayError> {
-        let span = self.span();
-        let first = from.max(span.begin.first_seq);
-        let frame = |seq| Ok(Frame { seq, bytes: self.frame(seq)?.to_vec() });
-        (first..=span.last_seq).take(max).map(frame).collect()
-    }
-
-    fn frame(&self, seq: u64) -> Result<sled::IVec, DayError> {
-        let missing = || damaged(&self.name, format!("record {seq} is missing"));
-        let first = guarded(&self.name, || self.db.get(keys::record(seq)))?.ok_or_else(missing)?;
-        catch(&self.name, || whole_record(&self.db, seq, &first, &self.name))?
-    }
-
-    /// One record that must be there.
-    pub fn record(&self, seq: u64) -> Result<Record, DayError> {
-        let bytes = self.frame(seq)?;
-        let record = record::decode(&bytes).map_err(|error| broken(&self.name, seq, &error))?;
-        if record.seq == seq {
-            Ok(record)
-        } else {
-            Err(damaged(&self.name, format!("record {} under number {seq}", record.seq)))
+            None => layout1::milestones(&self.db, first, span.last_event, max, &self.name),
         }
     }
 
-    /// Numbers of the records of a pass, oldest first, at most `max`.
-    pub fn of_pass(&self, pass: PassKey, max: usize) -> Result<Vec<u64>, DayError> {
-        let durable = self.last_seq.load(Ordering::Acquire);
-        let found = self.prefixed(&keys::pass_prefix(pass), max, false)?;
-        Ok(found.iter().map(|(key, _)| number(&key[7..])).filter(|seq| *seq <= durable).collect())
-    }
-
-    /// Records that name a code (folded), newest first, at most `max`, with their passes.
-    pub fn of_code(&self, code: &[u8], max: usize) -> Result<Vec<(u64, Option<PassKey>)>, DayError> {
-        let durable = self.last_seq.load(Ordering::Acquire);
-        let prefix = keys::code_prefix(code);
-        let found = self.prefixed(&prefix, max, true)?;
-        let named = found.iter().map(|(key, pass)| (number(&key[prefix.len()..]), keys::pass_of(pass)));
-        Ok(named.filter(|(seq, _)| *seq <= durable).collect())
+    /// Numbers of the durable records that mention this, newest first, at most `max`. Some may mention
+    /// something else with the same hash.
+    pub fn find(&self, hash: u32, max: usize) -> Result<Vec<u64>, DayError> {
+        let span = self.span();
+        let found = match self.chained.as_ref().and_then(|chained| chained.blocks.find(hash, max)) {
+            Some(found) => found,
+            None => match find_sealed(&self.path, &span, hash, max) {
+                Ok(found) => return Ok(found),
+                Err(IndexError::Io(_) | IndexError::Damaged(_)) => {
+                    let mentions = self.write_index()?;
+                    let here = mentions.into_iter().filter(|mention| mention.0 == hash);
+                    let mut found: Vec<u32> = here.map(|mention| mention.1).collect();
+                    found.sort_unstable_by(|a, b| b.cmp(a));
+                    found.dedup();
+                    found.truncate(max);
+                    found
+                }
+            },
+        };
+        let numbers = found.into_iter().map(|offset| span.begin.first_seq + u64::from(offset));
+        Ok(numbers.filter(|seq| *seq <= span.last_seq).collect())
     }
 
     /// The start of the run a record belongs to.
@@ -477,7 +558,7 @@ impl Day {
         // The key found may be a further part of a long one.
         let Some((key, _)) = found else { return Ok(None) };
         let at = number(&key[1..]);
-        let parts = self.prefixed(&keys::run(at), usize::from(u8::MAX), false)?;
+        let parts = self.prefixed(&keys::run(at), usize::from(u8::MAX))?;
         let bytes: Vec<u8> = parts.iter().flat_map(|(_, part)| part.iter().copied()).collect();
         let record = record::decode(&bytes).map_err(|error| broken(&self.name, at, &error))?;
         Ok(Some((record, bytes)))
@@ -486,134 +567,37 @@ impl Day {
     /// Damages the day as a lost page would.
     #[cfg(test)]
     pub fn lose_record(&self, seq: u64) {
-        self.db.remove(keys::record(seq)).unwrap();
+        self.chained.as_ref().unwrap().blocks.lose(seq);
     }
 
-    fn prefixed(&self, prefix: &[u8], max: usize, newest: bool) -> Result<Vec<Pair>, DayError> {
-        guarded(&self.name, || {
-            let found = self.db.scan_prefix(prefix);
-            if newest { found.rev().take(max).collect() } else { found.take(max).collect() }
-        })
+    fn prefixed(&self, prefix: &[u8], max: usize) -> Result<Vec<Pair>, DayError> {
+        guarded(&self.name, || self.db.scan_prefix(prefix).take(max).collect())
     }
+}
+
+/// Numbers of the records of a sealed day that mention this, newest first, out of its index file.
+pub(super) fn find_sealed(path: &Path, span: &Span, hash: u32, max: usize) -> Result<Vec<u64>, IndexError> {
+    let first = span.begin.first_seq;
+    let found = index::find(&index_path(path), first, span.last_seq, hash, max)?;
+    let numbers = found.into_iter().map(|offset| first + u64::from(offset));
+    Ok(numbers.filter(|seq| *seq <= span.last_seq).collect())
+}
+
+fn index_path(path: &Path) -> PathBuf {
+    path.join("index")
 }
 
 type Pair = (sled::IVec, sled::IVec);
 
-/// Adds a record and its index keys to a batch.
-pub(super) fn add(batch: &mut sled::Batch, record: &Record, bytes: &[u8]) {
-    let (seq, mut parts) = (record.seq, bytes.chunks(VALUE_LIMIT));
-    batch.insert(&keys::record(seq), parts.next().unwrap_or_default());
-    for (part, chunk) in (0..).zip(parts) {
-        batch.insert(&keys::continuation(seq, part), chunk);
-    }
-    if let Some(event) = record.event_seq {
-        batch.insert(&keys::event(event), &seq.to_be_bytes());
-    }
-    let pass = record.body.pass();
-    if let Some(pass) = pass {
-        batch.insert(&keys::pass(pass, seq), &[]);
-    }
-    for code in keys::codes(&record.body) {
-        let pass = pass.map(keys::pass_bytes);
-        batch.insert(keys::code(&code, seq), pass.as_ref().map_or(&[][..], |pass| &pass[..]));
-    }
-}
-
 /// Adds the start of a run, in this day or carried from the one before. Parts beyond the first stand under
 /// the key with `+` and the part behind it.
-pub(super) fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
+fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
     let key = keys::run(seq);
     let mut parts = bytes.chunks(VALUE_LIMIT);
     batch.insert(&key, parts.next().unwrap_or_default());
     for (part, chunk) in (0_u8..).zip(parts) {
         batch.insert([&key[..], &[b'+', part]].concat(), chunk);
     }
-}
-
-fn verify(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Result<Tally, DayError> {
-    let failed = |error: sled::Error| sled_error(name, &error);
-    let mut events = db.scan_prefix(b"e");
-    let (mut seq, mut event) = (begin.first_seq, begin.first_event);
-    let mut last = None;
-    for item in db.scan_prefix(b"r") {
-        let (key, first) = item.map_err(failed)?;
-        if *key != keys::record(seq) {
-            let what = format!("record {seq} expected, {} came", number(&key[1..]));
-            return Err(damaged(name, what));
-        }
-        let bytes = whole_record(db, seq, &first, name)?;
-        let head = record::check(&bytes).map_err(|error| broken(name, seq, &error))?;
-        if head.seq != seq {
-            return Err(damaged(name, format!("record {} under number {seq}", head.seq)));
-        }
-        if let Some(came) = head.event_seq {
-            let indexed = events.next().transpose().map_err(failed)?;
-            let right = came == event
-                && indexed.is_some_and(|(key, at)| *key == keys::event(event) && *at == seq.to_be_bytes());
-            if !right {
-                let what = format!("record {seq}: milestone {event} expected, {came} or its index is wrong");
-                return Err(damaged(name, what));
-            }
-            event += 1;
-        }
-        if record::link(&bytes).is_some() != before.is_some() {
-            return Err(damaged(name, format!("record {seq} is of another layout than its day")));
-        }
-        seq += 1;
-        last = Some(bytes);
-    }
-    if let Some(extra) = events.next().transpose().map_err(failed)? {
-        let what = format!("milestone {} belongs to no record", number(&extra.0[1..]));
-        return Err(damaged(name, what));
-    }
-    let (last_tick, last_link) = match last {
-        Some(bytes) => {
-            let record = record::decode(&bytes).map_err(|error| broken(name, seq - 1, &error))?;
-            (record.at, record::link(&bytes))
-        }
-        None => (Tick(0), before),
-    };
-    Ok(Tally { last_seq: seq - 1, last_event: event - 1, last_tick, last_link })
-}
-
-/// Where a day ends, by its last keys.
-fn glance(db: &sled::Db, begin: Begin, before: Option<Link>, name: &str) -> Result<Tally, DayError> {
-    let failed = |error: sled::Error| sled_error(name, &error);
-    let last = |prefix: &[u8]| db.scan_prefix(prefix).next_back().transpose().map_err(failed);
-    let last_event = last(b"e")?.map_or(begin.first_event - 1, |(key, _)| number(&key[1..]));
-    let Some((key, first)) = last(b"r")? else {
-        return Ok(Tally {
-            last_seq: begin.first_seq - 1,
-            last_event,
-            last_tick: Tick(0),
-            last_link: before,
-        });
-    };
-    let seq = number(&key[1..]);
-    let bytes = whole_record(db, seq, &first, name)?;
-    let record = record::decode(&bytes).map_err(|error| broken(name, seq, &error))?;
-    if record.seq != seq || seq < begin.first_seq {
-        return Err(damaged(name, format!("record {} under number {seq}", record.seq)));
-    }
-    Ok(Tally { last_seq: seq, last_event, last_tick: record.at, last_link: record::link(&bytes) })
-}
-
-/// The first value and its continuations.
-fn whole_record(db: &sled::Db, seq: u64, first: &sled::IVec, name: &str) -> Result<sled::IVec, DayError> {
-    let total = record::total_len(first).map_err(|error| broken(name, seq, &error))?;
-    if total <= first.len() {
-        return Ok(first.clone());
-    }
-    let mut bytes = first.to_vec();
-    for part in 0_u8.. {
-        if bytes.len() >= total {
-            break;
-        }
-        let next = db.get(keys::continuation(seq, part)).map_err(|error| sled_error(name, &error))?;
-        let next = next.ok_or_else(|| damaged(name, format!("part {part} of record {seq} is missing")))?;
-        bytes.extend_from_slice(&next);
-    }
-    Ok(bytes.into())
 }
 
 fn whole_snapshot(chunks: &[Pair]) -> Option<Vec<u8>> {
@@ -650,62 +634,7 @@ fn decode_head(bytes: &[u8]) -> Option<(Begin, Option<Link>)> {
     right.then_some((begin, before))
 }
 
-/// Opens a sled Db as this room opens each of them.
-pub(super) fn open_sled(path: &Path, cache: u64, name: &str) -> Result<sled::Db, DayError> {
-    let config = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(Some(FLUSH_EVERY_MS));
-    let mut tries = 0;
-    loop {
-        match catch(name, || config.open())? {
-            Ok(db) => return Ok(db),
-            Err(error) if error.to_string().contains("could not acquire lock") && tries < LOCK_TRIES => {
-                tries += 1;
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(error) => return Err(sled_error(name, &error)),
-        }
-    }
-}
-
-/// The file sled keeps everything in, for syncing it.
-pub(super) fn open_file(path: &Path, name: &str) -> Result<File, DayError> {
-    File::open(path.join("db")).map_err(|error| disk(name, &error))
-}
-
-/// Runs something of sled's that may panic.
-fn catch<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, DayError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        damaged(name, format!("sled panicked: {text}"))
-    })
-}
-
-/// Runs something of sled's that may panic or fail.
-pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, DayError> {
-    catch(name, work)?.map_err(|error| sled_error(name, &error))
-}
-
-fn sled_error(name: &str, error: &sled::Error) -> DayError {
-    match error {
-        // Only an error of the operating system speaks of the disk; sled reports what it cannot make
-        // sense of as I/O errors, too.
-        sled::Error::Io(io) if io.raw_os_error().is_some() || is_space(io) => disk(name, error),
-        sled::Error::Io(_)
-        | sled::Error::CollectionNotFound(_)
-        | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. } => damaged(name, error.to_string()),
-    }
-}
-
-/// sled clones its errors by kind and text, which drops the operating system's number.
-fn is_space(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WriteZero};
-    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied | WriteZero)
-        || error.to_string().contains("Os { code")
-}
-
-fn broken(name: &str, seq: u64, error: &record::DecodeError) -> DayError {
+pub(super) fn broken(name: &str, seq: u64, error: &record::DecodeError) -> DayError {
     damaged(name, format!("record {seq}: {error}"))
 }
 
@@ -715,4 +644,9 @@ pub(super) fn damaged(day: &str, what: String) -> DayError {
 
 pub(super) fn disk(day: &str, what: &dyn std::fmt::Display) -> DayError {
     DayError::Disk { day: day.to_owned(), what: what.to_string() }
+}
+
+/// Whether no tree of the day was ever begun.
+fn is_bare(db: &sled::Db, name: &str) -> Result<bool, DayError> {
+    catch(name, || db.tree_names().len() == 1)
 }

@@ -1,6 +1,6 @@
 //! Reading durable records while the journal thread writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
@@ -12,8 +12,6 @@ use crate::line::PassKey;
 use crate::line::event::{Event, Started};
 use crate::line::record::{Body, Input};
 
-/// Days a story is looked for in: the last ones, which are open or can be.
-const STORY_DAYS: usize = 2;
 /// Records naming a code that are looked at in each day, newest first.
 const STORY_MENTIONS: usize = 256;
 /// Passes a story tells, the latest ones.
@@ -201,45 +199,56 @@ impl Reader {
     /// Everything recorded about a parcel: the passes of a barcode's text, an identity key with or without
     /// its prefix, an order number, a tag's EPC in hex, or one pass as `epoch-track`. Records of a pass stand
     /// together, the latest passes last; at most the latest sixteen. Records that name the code but belong
-    /// to no pass stand among them. Only the last two days are looked through.
+    /// to no pass stand among them. All days that are kept are looked through, by their indices; of each no
+    /// more than the latest 256 mentions of the code, and 512 records of each pass.
     pub fn story(&self, code_or_pass: &str) -> Result<Vec<Record>, ReadError> {
         let spans = self.spans()?;
-        let spans = &spans[spans.len().saturating_sub(STORY_DAYS)..];
         let code = keys::fold(code_or_pass);
-        let mut passes: Vec<PassKey> = Vec::new();
-        let mut lone: Vec<u64> = Vec::new();
+        let mut passes: Vec<PassKey> = parse_pass(code_or_pass).into_iter().collect();
+        let mut told: BTreeMap<u64, Record> = BTreeMap::new();
+        let mut groups: Vec<Vec<u64>> = Vec::new();
         // Newest day first, newest mention first: the limits keep the latest.
         for span in spans.iter().rev() {
-            let day = self.day(span)?;
-            for (seq, pass) in self.checked(day.of_code(&code, STORY_MENTIONS))? {
-                match pass {
+            for record in self.mentioning(span, keys::hash_code(&code), STORY_MENTIONS)? {
+                if !keys::codes(&record.body).contains(&code) {
+                    continue;
+                }
+                match record.body.pass() {
                     Some(pass) if passes.contains(&pass) || passes.len() >= STORY_PASSES => {}
                     Some(pass) => passes.push(pass),
-                    None => lone.push(seq),
+                    None => {
+                        groups.push(vec![record.seq]);
+                        told.insert(record.seq, record);
+                    }
                 }
             }
         }
-        if let Some(pass) = parse_pass(code_or_pass)
-            && !passes.contains(&pass)
-        {
-            passes.push(pass);
-        }
-        let mut groups: Vec<Vec<u64>> = lone.into_iter().map(|seq| vec![seq]).collect();
         for pass in passes {
             let mut group = Vec::new();
-            for span in spans {
-                let day = self.day(span)?;
-                group.extend(self.checked(day.of_pass(pass, STORY_PASS_RECORDS))?);
+            for span in &spans {
+                for record in self.mentioning(span, keys::hash_pass(pass), STORY_PASS_RECORDS)? {
+                    if record.body.pass() == Some(pass) {
+                        group.push(record.seq);
+                        told.insert(record.seq, record);
+                    }
+                }
             }
+            group.sort_unstable();
             groups.push(group);
         }
         groups.sort();
-        let mut told = BTreeSet::new();
-        let mut story = Vec::new();
-        for seq in groups.into_iter().flatten().filter(|seq| told.insert(*seq)) {
-            story.extend(self.records(seq, 1)?);
+        // A record is told once, with the first group it belongs to.
+        Ok(groups.into_iter().flatten().filter_map(|seq| told.remove(&seq)).collect())
+    }
+
+    /// Records of a day that may mention this, newest first.
+    fn mentioning(&self, span: &Span, hash: u32, max: usize) -> Result<Vec<Record>, ReadError> {
+        let found = self.checked(self.shelf.find(span, hash, max))?;
+        if found.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(story)
+        let day = self.day(span)?;
+        found.into_iter().map(|seq| self.checked(day.record(seq))).collect()
     }
 
     pub(super) fn spans(&self) -> Result<Vec<Span>, ReadError> {

@@ -198,6 +198,8 @@ impl Writer {
         match Day::open(&days, &written.name, cache, Read::All) {
             Ok(Some(day)) if day.span().last_seq >= durable => {
                 day.sync()?;
+                // What the failed batch brought there is written once more.
+                day.rewind(durable)?;
                 self.shelf.put_current(day);
                 Ok(())
             }

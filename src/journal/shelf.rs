@@ -185,6 +185,18 @@ impl Shelf {
         Ok(day)
     }
 
+    /// Numbers of the durable records of a day that mention this, newest first, at most `max`; the day's Db
+    /// is opened only where its index file cannot be used.
+    pub fn find(&self, span: &Span, hash: u32, max: usize) -> Result<Vec<u64>, DayError> {
+        if self.current().is_none_or(|day| day.name() != span.name) {
+            let path = self.directory.join("days").join(&span.name);
+            if let Ok(found) = day::find_sealed(&path, span, hash, max) {
+                return Ok(found);
+            }
+        }
+        self.day(&span.name)?.find(hash, max)
+    }
+
     fn open_day(&self, name: &str) -> Option<Arc<Day>> {
         self.look(|days| days.current.iter().chain(days.other.iter()).find(|day| day.name() == name).cloned())
     }

@@ -336,21 +336,16 @@ impl Writer {
         let Flight { records, bytes, link } = &self.flight;
         let (Some(last), Some(link)) = (records.last(), *link) else { return Ok(()) };
 
-        let mut batch = sled::Batch::default();
-        if day.is_empty()
-            && let Some((seq, run)) = &store.run
-        {
-            day::add_run(&mut batch, *seq, run);
-        }
+        let carried = store.run.as_ref().filter(|_| day.is_empty());
+        let mut runs: Vec<(u64, &[u8])> = carried.iter().map(|(seq, run)| (*seq, &run[..])).collect();
         let mut run = None;
         for (record, bytes) in records.iter().zip(bytes) {
-            day::add(&mut batch, record, bytes);
             if matches!(&record.body, Body::Input(Input::Event(Event::Started(_)))) {
-                day::add_run(&mut batch, record.seq, bytes);
+                runs.push((record.seq, bytes));
                 run = Some((record.seq, bytes.clone()));
             }
         }
-        day.commit(batch, records, link)?;
+        day.commit(records, bytes, &runs, link)?;
         store.orders.apply(records)?;
 
         store.last_seq = last.seq;

@@ -92,6 +92,9 @@ fn a_store_of_layout_1_opens_is_read_and_goes_on_with_a_chain() {
             reader.story(code).unwrap().iter().map(|record| record.seq).collect()
         };
         assert_eq!(story("px15"), [120, 121, 122, 124, 127]);
+        // A parcel of both days.
+        assert_eq!(story("O12"), [96, 97, 98, 100, 103]);
+        assert_eq!(story("px3"), [24, 25, 26, 28, 31]);
         assert_eq!(story("1-24"), [192, 193, 194, 196, 199]);
         assert_eq!(reader.started_before(150).unwrap(), Some(run_named(1)));
         assert_eq!(reader.started_before(200).unwrap(), Some(run_named(1)));

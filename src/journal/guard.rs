@@ -1,0 +1,71 @@
+//! Calling sled, which panics, fails, or opens silently short on a damaged file.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use super::day::{DayError, damaged, disk};
+
+/// sled's background flusher is also the only place that collects its garbage; our own flush after each
+/// batch is what makes records durable.
+const FLUSH_EVERY_MS: u64 = 500;
+
+/// A Db that was just closed in this process gives its lock up when the last thread that held it lets go.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens a sled Db as this room opens each of them.
+pub(super) fn open_sled(path: &Path, cache: u64, name: &str) -> Result<sled::Db, DayError> {
+    let config = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(Some(FLUSH_EVERY_MS));
+    let mut tries = 0;
+    loop {
+        match catch(name, || config.open())? {
+            Ok(db) => return Ok(db),
+            Err(error) if error.to_string().contains("could not acquire lock") && tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(error) => return Err(sled_error(name, &error)),
+        }
+    }
+}
+
+/// The file sled keeps everything in, for syncing it.
+pub(super) fn open_file(path: &Path, name: &str) -> Result<File, DayError> {
+    File::open(path.join("db")).map_err(|error| disk(name, &error))
+}
+
+/// Runs something of sled's that may panic.
+pub(super) fn catch<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, DayError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        damaged(name, format!("sled panicked: {text}"))
+    })
+}
+
+/// Runs something of sled's that may panic or fail.
+pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, DayError> {
+    catch(name, work)?.map_err(|error| sled_error(name, &error))
+}
+
+pub(super) fn sled_error(name: &str, error: &sled::Error) -> DayError {
+    match error {
+        // Only an error of the operating system speaks of the disk; sled reports what it cannot make
+        // sense of as I/O errors, too.
+        sled::Error::Io(io) if io.raw_os_error().is_some() || is_space(io) => disk(name, error),
+        sled::Error::Io(_)
+        | sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. } => damaged(name, error.to_string()),
+    }
+}
+
+/// sled clones its errors by kind and text, which drops the operating system's number.
+fn is_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WriteZero};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied | WriteZero)
+        || error.to_string().contains("Os { code")
+}
