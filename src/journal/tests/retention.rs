@@ -6,7 +6,7 @@ use crate::line::Tick;
 /// Days of [`five_days`].
 const DAYS: u64 = 5;
 /// Records of each.
-const A_DAY: u64 = 1_000;
+const A_DAY: u64 = 4_000;
 
 /// Writes five days under these limits; upstream has acknowledged the milestones of records up to `acked`.
 fn five_days(directory: &Path, space: SpaceSettings, acked: u64) -> (Journal, JournalHandle, Board) {
