@@ -116,6 +116,9 @@ impl Milestones for Journal {
         Ok(BTreeMap::from([(EPOCH, *self.durable.borrow())]))
     }
     fn after(&self, after: Cursor, max: usize) -> Result<Vec<Record>, MilestonesError> {
+        if after.epoch != EPOCH {
+            return Ok(Vec::new());
+        }
         let newest = *self.durable.borrow();
         Ok((after.seq + 1..=newest).take(max).map(Journal::record).collect())
     }

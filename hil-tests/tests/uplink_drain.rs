@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
@@ -32,7 +33,7 @@ const PARCELS_PER_S: u64 = 30;
 /// Times the broker is killed.
 const KILLS: u64 = 5;
 /// Longest wait for anything; reached only where something is wrong.
-const PATIENCE: Duration = Duration::from_secs(1_200);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// One of so many documents is checked in full: JSON, and its name against its contents.
 const CHECKED: u64 = 100;
 
@@ -130,6 +131,8 @@ struct Found {
 
 /// Hears every event and keeps a digest of each.
 struct Witness {
+    /// A digest of each event by its sequence.
+    known: Arc<Mutex<HashMap<u64, u64>>>,
     found: watch::Receiver<Found>,
     task: JoinHandle<()>,
 }
@@ -137,8 +140,24 @@ struct Witness {
 impl Witness {
     async fn listen(port: u16, topic: String) -> Witness {
         let (tell, mut found) = watch::channel(Found::default());
+        let known: Arc<Mutex<HashMap<u64, u64>>> = Arc::default();
+        let heard = Arc::clone(&known);
         let task = tokio::spawn(async move {
-            let mut known: HashMap<u64, u64> = HashMap::new();
+            let take = |payload: &[u8]| {
+                let seq = seq_of(payload).expect("every event has a seq");
+                let digest = digest(payload);
+                let before = heard.lock().unwrap().insert(seq, digest);
+                let is_right = seq.is_multiple_of(CHECKED).then(|| is_right(payload));
+                tell.send_modify(|found| {
+                    match before {
+                        None => found.distinct += 1,
+                        Some(before) if before == digest => found.repeated += 1,
+                        Some(_) => found.different += 1,
+                    }
+                    found.checked += u64::from(is_right.is_some());
+                    found.wrong += u64::from(is_right == Some(false));
+                });
+            };
             loop {
                 let mut options = MqttOptions::new("witness", "127.0.0.1", port);
                 // Silent for as long as the test lasts: see above.
@@ -153,35 +172,33 @@ impl Witness {
                         Ok(Event::Incoming(Packet::SubAck(_))) => {
                             tell.send_modify(|found| found.connections += 1);
                         }
-                        Ok(Event::Incoming(Packet::Publish(publish))) => {
-                            let seq = seq_of(&publish.payload).expect("every event has a seq");
-                            let digest = digest(&publish.payload);
-                            let before = known.insert(seq, digest);
-                            let is_right = seq.is_multiple_of(CHECKED).then(|| is_right(&publish.payload));
-                            tell.send_modify(|found| {
-                                match before {
-                                    None => found.distinct += 1,
-                                    Some(before) if before == digest => found.repeated += 1,
-                                    Some(_) => found.different += 1,
-                                }
-                                found.checked += u64::from(is_right.is_some());
-                                found.wrong += u64::from(is_right == Some(false));
-                            });
-                        }
+                        Ok(Event::Incoming(Packet::Publish(publish))) => take(&publish.payload),
                         Ok(_) => {}
                         Err(_) => break,
+                    }
+                }
+                // What came before the end and was not given out yet would be lost with the client.
+                for event in std::mem::take(&mut events.state.events) {
+                    if let Event::Incoming(Packet::Publish(publish)) = event {
+                        take(&publish.payload);
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
         found.wait_for(|found| found.connections == 1).await.unwrap();
-        Witness { found, task }
+        Witness { known, found, task }
     }
 
     async fn until(&mut self, what: &str, wanted: impl FnMut(&Found) -> bool) -> Found {
         let reached = tokio::time::timeout(PATIENCE, self.found.wait_for(wanted)).await.is_ok();
         let found = *self.found.borrow();
+        if !reached {
+            let known = self.known.lock().unwrap();
+            let last = known.keys().max().copied().unwrap_or(0);
+            let missing: Vec<u64> = (1..=last).filter(|seq| !known.contains_key(seq)).collect();
+            println!("{} missing: {missing:?}", missing.len());
+        }
         assert!(reached, "{what}: {found:?}");
         found
     }
