@@ -179,9 +179,10 @@ async fn one_that_lets_nothing_be_proven_is_not_believed() {
     assert!(alarm.remedy.contains("echo-check"), "{alarm:?}");
     assert_eq!(outbox.status.borrow().cursor, 0);
     outbox.end().await;
-    // A window of 100, in which health may have a place, and the same again at each attempt.
+    // A window of 100, in which health and what is kept free for live events may have places, and the same again at
+    // each attempt.
     let sent = broker.ledger();
-    assert!((99..=100).contains(&sent.events.len()), "{} events sent", sent.events.len());
+    assert!((85..=100).contains(&sent.events.len()), "{} events sent", sent.events.len());
     sent.check(sent.events.len() as u64);
 }
 

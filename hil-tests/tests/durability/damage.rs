@@ -294,11 +294,9 @@ fn in_a_file(store: &Path, random: &mut StdRng, how: &str, damage: fn(&mut Vec<u
     format!("{how}: {}", path.display())
 }
 
-/// Changes the file of one of sled's Dbs: that is where the records are.
+/// Changes the file of one day's Db: that is where the records are.
 fn in_a_db(store: &Path, random: &mut StdRng, how: &str, damage: fn(&mut Vec<u8>, &mut StdRng)) -> String {
-    let mut dbs: Vec<PathBuf> = days(store);
-    dbs.push(store.join("orders"));
-    let path = choose(&dbs, random).join("db");
+    let path = choose(&days(store), random).join("db");
     change(&path, |bytes| damage(bytes, random));
     format!("{how}: {}", path.display())
 }
