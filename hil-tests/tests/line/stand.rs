@@ -260,7 +260,7 @@ impl Line {
             count("state_differences")
         );
         let whole = output.status.code() == Some(0) && count("left_out") == Some(0);
-        if !whole || count("facts").is_none_or(|facts| facts < 1_000) {
+        if !whole || count("facts").is_none_or(|facts| facts < 300) {
             let said = String::from_utf8_lossy(&output.stderr);
             let start: String = printed.chars().take(10_000).collect();
             self.fail(&format!(
