@@ -3,6 +3,7 @@
 //! It measures; whether the thing keeps its promises is tested elsewhere. A floor is what the same machine
 //! does at the same time with the bare means, so that rows of different machines can be compared by ratio.
 
+pub mod find;
 pub mod journal;
 pub mod start;
 pub mod story;
@@ -31,6 +32,8 @@ pub struct BenchOptions {
 pub enum Bench {
     /// Records made durable, against a plain file that is appended to and synced.
     Journal(journal::JournalOptions),
+    /// One parcel's story out of a store of many days.
+    Story(find::FindOptions),
     /// From kill -9 of a daemon with a store to the same one being ready again.
     Start(start::StartOptions),
 }
@@ -90,6 +93,11 @@ pub async fn run(options: BenchOptions) -> Result<(), BenchError> {
     match options.bench {
         Bench::Journal(bench) => {
             let figures = journal::run(&bench, directory.path())?;
+            print!("{}", figures.table());
+            write(options.json.as_deref(), &figures)
+        }
+        Bench::Story(bench) => {
+            let figures = find::run(&bench, directory.path())?;
             print!("{}", figures.table());
             write(options.json.as_deref(), &figures)
         }
