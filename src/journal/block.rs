@@ -20,8 +20,8 @@ const HEADER: usize = 29;
 const MENTION: usize = 6;
 
 /// A block is finished before it would become larger. It is rewritten with each commit until then, and a
-/// page of sled holds up to sixteen of them, which must stay below a quarter of a segment.
-pub(super) const BLOCK_LIMIT: usize = 6_000;
+/// page of sled holds up to seventeen of them, as [`record::VALUE_LIMIT`] says.
+pub(super) const BLOCK_LIMIT: usize = 7_000;
 
 /// Why bytes are no block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

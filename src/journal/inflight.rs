@@ -299,25 +299,37 @@ impl Log {
         self.last_seq
     }
 
-    /// Adds records in one write. After an error none of them is in the log.
-    pub fn append(&mut self, records: &[Numbered]) -> Result<(), SlipError> {
+    /// Adds records in one write. After an error none of them is in the log. Returns the records' bodies as
+    /// bytes, with their numbers, so that the store need not make them again; without those that had to be
+    /// replaced.
+    pub fn append(&mut self, records: &[Numbered]) -> Result<Vec<(u64, Vec<u8>)>, SlipError> {
         self.mend()?;
         let mut bytes = Vec::with_capacity(records.len() * 256);
+        let mut bodies = Vec::with_capacity(records.len());
         for numbered in records {
             let Numbered { seq, wall_us, entry } = numbered;
-            // A record that cannot be said is the store's to replace; the log needs the same stand-in.
-            let encoded = record::encode(*seq, None, *wall_us, entry.at, &entry.body).or_else(|why| {
-                let entry = record::stand_in(*seq, entry.at, &why);
-                record::encode(*seq, None, *wall_us, entry.at, &entry.body)
-            });
-            let encoded = encoded.map_err(|why: EncodeError| SlipError::Damaged {
-                path: self.path.clone(),
-                what: why.to_string(),
-            })?;
-            let len = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-            bytes.extend_from_slice(&len.to_be_bytes());
-            bytes.extend_from_slice(&(!len).to_be_bytes());
-            bytes.extend_from_slice(&encoded);
+            let body = record::encode_body(*seq, *wall_us, entry.at, &entry.body);
+            let from = bytes.len();
+            bytes.extend_from_slice(&[0; FRAME_HEADER]);
+            match body {
+                Ok(body) => {
+                    record::frame_v1(&mut bytes, *seq, None, &body);
+                    bodies.push((*seq, body));
+                }
+                // A record that cannot be said is the store's to replace; the log needs the same stand-in.
+                Err(why) => {
+                    let entry = record::stand_in(*seq, entry.at, &why);
+                    let body = record::encode_body(*seq, *wall_us, entry.at, &entry.body);
+                    let body = body.map_err(|why: EncodeError| SlipError::Damaged {
+                        path: self.path.clone(),
+                        what: why.to_string(),
+                    })?;
+                    record::frame_v1(&mut bytes, *seq, None, &body);
+                }
+            }
+            let len = u32::try_from(bytes.len() - from - FRAME_HEADER).unwrap_or(u32::MAX);
+            bytes[from..from + 4].copy_from_slice(&len.to_be_bytes());
+            bytes[from + 4..from + FRAME_HEADER].copy_from_slice(&(!len).to_be_bytes());
         }
         if let Err(source) = self.file.write_all(&bytes) {
             self.torn = true;
@@ -327,7 +339,7 @@ impl Log {
         if let Some(last) = records.last() {
             self.last_seq = last.seq;
         }
-        Ok(())
+        Ok(bodies)
     }
 
     /// Stores the core's state after the last record and begins the next tail behind it. Tails with records

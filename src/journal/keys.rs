@@ -96,7 +96,10 @@ pub(super) fn mentions(body: &Body) -> Vec<u32> {
 
 /// A code as it is looked up: without blanks around it, upper case, at most [`CODE_LIMIT`] bytes.
 pub(super) fn fold(code: &str) -> Vec<u8> {
-    let mut bytes = code.trim().to_uppercase().into_bytes();
+    let code = code.trim();
+    // Nearly every code is; and every record that names one comes this way.
+    let upper = if code.is_ascii() { code.to_ascii_uppercase() } else { code.to_uppercase() };
+    let mut bytes = upper.into_bytes();
     if bytes.len() > CODE_LIMIT {
         let digest = Sha256::digest(&bytes);
         bytes.truncate(CODE_START);

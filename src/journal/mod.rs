@@ -214,7 +214,7 @@ impl JournalSettings {
     pub fn in_directory(directory: &Path, board: Board) -> JournalSettings {
         JournalSettings {
             directory: directory.to_owned(),
-            cache_mib: 16,
+            cache_mib: 8,
             keep_days: 180,
             batch_limit: BATCH_LIMIT,
             space: SpaceSettings::default(),

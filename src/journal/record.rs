@@ -41,8 +41,9 @@ const CANONICAL_HEADER: usize = 21;
 pub(super) const CHAINED_HEADER: usize = COMMON_HEADER + HASH_BYTES;
 
 /// Largest value given to sled: a page of more than a quarter of a 512 KiB segment becomes a file under
-/// `blobs/`, which sled never syncs. Longer records continue under further keys.
-pub const VALUE_LIMIT: usize = 7_900;
+/// `blobs/`, which sled never syncs, and a page holds up to seventeen values before it is split. Longer
+/// records continue under further keys.
+pub const VALUE_LIMIT: usize = 7_400;
 
 /// Largest body of a record. An order part is at most 6 KB, the start of a run with a thousand chutes
 /// about 25 KB.
@@ -179,6 +180,7 @@ fn seal(frame: &mut [u8]) {
 }
 
 /// A whole unchained frame.
+#[cfg(test)]
 pub(super) fn encode(
     seq: u64,
     event_seq: Option<u64>,

@@ -127,6 +127,8 @@ pub(super) struct Writer {
     pub(super) taken: VecDeque<Item>,
     /// In the in-flight log, not in the store yet.
     pub(super) pending: VecDeque<Numbered>,
+    /// Their bodies as bytes, by number, ascending; not of all of them.
+    pub(super) bodies: VecDeque<(u64, Vec<u8>)>,
     pub(super) flight: Flight,
     pub(super) store: Option<Store>,
     /// Last snapshot of the core, until it is in the store.
@@ -174,6 +176,7 @@ impl Writer {
             opened: Some(opened),
             taken: VecDeque::new(),
             pending: VecDeque::new(),
+            bodies: VecDeque::new(),
             flight: Flight::default(),
             store: None,
             snapshot: None,
@@ -310,11 +313,14 @@ impl Writer {
                         let what = format!("record {} again", repeated[0].seq);
                         self.settings.board.fault(DEVICE, "number-repeated", &what);
                     }
-                    if let Err(error) = log.append(&group) {
-                        for numbered in group.into_iter().rev() {
-                            self.taken.push_front(Item::Record(numbered));
+                    match log.append(&group) {
+                        Ok(bodies) => self.bodies.extend(bodies),
+                        Err(error) => {
+                            for numbered in group.into_iter().rev() {
+                                self.taken.push_front(Item::Record(numbered));
+                            }
+                            return Err(error);
                         }
-                        return Err(error);
                     }
                     self.pending.extend(group);
                 }
@@ -415,14 +421,18 @@ impl Writer {
 
     /// Gives a milestone its number, and a record its link and its bytes.
     fn number(
-        &self,
+        &mut self,
         numbered: Numbered,
         last_event: u64,
         link: &mut Link,
     ) -> Result<(Record, Vec<u8>), DayError> {
         let Numbered { seq, wall_us, mut entry } = numbered;
         let encode = |entry: &Entry| record::encode_body(seq, wall_us, entry.at, &entry.body);
-        let encoded = encode(&entry).or_else(|why| {
+        while self.bodies.front().is_some_and(|(made, _)| *made < seq) {
+            self.bodies.pop_front();
+        }
+        let made = self.bodies.pop_front_if(|(made, _)| *made == seq).map(|(_, body)| body);
+        let encoded = made.map_or_else(|| encode(&entry), Ok).or_else(|why| {
             self.settings.board.fault(DEVICE, "record-refused", &why);
             self.status.change(|status| status.refused += 1);
             entry = record::stand_in(seq, entry.at, &why);

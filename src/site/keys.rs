@@ -44,8 +44,8 @@ static STORE: TableShape = TableShape {
     doc: "The record of everything, on local disk.",
     keys: &[
         text("directory", &PATH, "\"/var/lib/sortd\"", "State directory.").or(Preset::Text("/var/lib/sortd")),
-        integer("cache-mib", (4, 256, "MiB"), "16", "Memory for the cache of one day's store, in MiB.")
-            .or(Preset::Integer(16)),
+        integer("cache-mib", (4, 256, "MiB"), "8", "Memory for the cache of one day's store, in MiB.")
+            .or(Preset::Integer(8)),
         integer("keep-days", (1, 3650, "days"), "180", "Days kept; older ones are deleted whole.")
             .or(Preset::Integer(180)),
         integer("max-size-mib", SIZE_MIB, "200000", "Size of the store, in MiB, over which its oldest days go that upstream has acknowledged; without it, only age counts.")

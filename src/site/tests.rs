@@ -109,7 +109,7 @@ fn eight_mistakes_are_eight_errors_each_at_its_place() {
     // An unknown key, a wrong type, a value out of range.
     mistake(
         "sortd.toml",
-        "cache-mib = 16",
+        "cache-mib = 8",
         "cache-mb = 16",
         1,
         ["unknown key `cache-mb`", "did you mean `cache-mib`?"],

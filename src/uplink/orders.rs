@@ -20,7 +20,7 @@ pub const ORDERS_MOST: usize = 10_000;
 pub const MESSAGE_BYTES: usize = 512 * 1024;
 /// Most orders in one part: a part is one record of the journal.
 pub const PART_ORDERS: usize = 64;
-/// Largest part: a record stays well under the 7,900 bytes a stored value may have.
+/// Largest part: a record stays well under the 7,400 bytes a stored value may have.
 pub const PART_BYTES: usize = 6 * 1024;
 /// Longest text in an order, and longest message id.
 pub const TEXT_BYTES: usize = 128;

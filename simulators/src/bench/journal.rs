@@ -39,6 +39,9 @@ pub struct JournalOptions {
     /// Commits measured in each row; large batches make fewer.
     #[arg(long, default_value_t = 6_000)]
     pub commits: u64,
+    /// Only this size of a batch.
+    #[arg(long)]
+    pub batch: Option<usize>,
 }
 
 /// What was measured.
@@ -91,7 +94,7 @@ impl JournalFigures {
 pub fn run(options: &JournalOptions, directory: &Path) -> Result<JournalFigures, BenchError> {
     let mut rows = Vec::new();
     let (mut bytes, mut records, mut on_disk) = (0, 0, 0);
-    for batch in BATCHES {
+    for batch in BATCHES.into_iter().filter(|batch| options.batch.is_none_or(|only| only == *batch)) {
         let mut side = Side::start(&directory.join(format!("batch-{batch}")), batch)?;
         let path = directory.join(format!("floor-{batch}"));
         let mut floor = File::create(&path).map_err(BenchError::file(&path))?;

@@ -3,6 +3,7 @@
 //! It measures; whether the thing keeps its promises is tested elsewhere. A floor is what the same machine
 //! does at the same time with the bare means, so that rows of different machines can be compared by ratio.
 
+pub mod find;
 pub mod journal;
 pub mod start;
 pub mod story;
@@ -32,6 +33,8 @@ pub struct BenchOptions {
 pub enum Bench {
     /// Records made durable, against a plain file that is appended to and synced.
     Journal(journal::JournalOptions),
+    /// One parcel's story out of a store of many days.
+    Story(find::FindOptions),
     /// From kill -9 of a daemon with a store to the same one being ready again.
     Start(start::StartOptions),
     /// The publisher against a bare client loop, and how live events stay live while a backlog is drained.
@@ -102,6 +105,11 @@ pub async fn run(options: BenchOptions) -> Result<(), BenchError> {
         Bench::Uplink(bench) => {
             let figures = uplink::run(&bench, directory.path()).await?;
             print!("{figures}");
+            write(options.json.as_deref(), &figures)
+        }
+        Bench::Story(bench) => {
+            let figures = find::run(&bench, directory.path())?;
+            print!("{}", figures.table());
             write(options.json.as_deref(), &figures)
         }
         Bench::Start(bench) => {
