@@ -22,9 +22,10 @@
 
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::base64;
 use super::chain::Link;
 use super::signing::{KeyId, PublicKey, SigningKey, unhex};
 
@@ -172,7 +173,7 @@ impl Anchor {
             key_id: self.key_id().to_string(),
             previous_key: claim.previous_key.map(|key| key.to_string()),
             public_key: claim.public_key.base64(),
-            signature: base64::encode(&self.signature),
+            signature: BASE64.encode(self.signature),
         }
     }
 }
@@ -262,9 +263,9 @@ impl TryFrom<&Document> for Anchor {
         }
         let link =
             unhex(&document.link).ok_or_else(|| field("link", "64 hexadecimal digits", &document.link));
-        let key = base64::decode(&document.public_key).and_then(|key| key.try_into().ok());
+        let key = BASE64.decode(&document.public_key).ok().and_then(|key| key.try_into().ok());
         let key = key.ok_or_else(|| field("public_key", "base64 of 32 bytes", &document.public_key))?;
-        let signature = base64::decode(&document.signature).and_then(|bytes| bytes.try_into().ok());
+        let signature = BASE64.decode(&document.signature).ok().and_then(|bytes| bytes.try_into().ok());
         let time = jiff::Timestamp::from_str(&document.time);
         let time = time.map_err(|_| field("time", "RFC 3339", &document.time))?;
         let previous = document

@@ -63,7 +63,6 @@ mod anchor_log;
 mod anchor_over;
 mod anchor_reader;
 mod archive;
-mod base64;
 mod block;
 pub mod chain;
 mod configs;

@@ -23,11 +23,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 
-use super::{base64, slip};
+use super::slip;
 
 /// Name of the systemd credential.
 pub const CREDENTIAL: &str = "sortd-signing-key";
@@ -106,7 +108,7 @@ impl PublicKey {
 
     /// Base64 of its 32 bytes.
     pub fn base64(&self) -> String {
-        base64::encode(&self.0)
+        BASE64.encode(self.0)
     }
 
     /// From a file's content: PEM, DER, 32 bytes, or one line of base64 or hexadecimal digits.
@@ -121,7 +123,7 @@ impl PublicKey {
             return Ok(PublicKey(key));
         }
         let line = std::str::from_utf8(bytes).map_or("", str::trim);
-        let key = unhex(line).or_else(|| base64::decode(line)?.try_into().ok());
+        let key = unhex(line).or_else(|| BASE64.decode(line).ok()?.try_into().ok());
         key.map(PublicKey).ok_or(NotAKey("no Ed25519 public key (PEM, DER, base64 or 64 hexadecimal digits)"))
     }
 }
@@ -269,7 +271,7 @@ fn make(path: &Path) -> Result<(), SigningError> {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64::encode(der);
+    let text = BASE64.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(64) {
         pem.extend(line.iter().map(|byte| char::from(*byte)));
@@ -282,7 +284,7 @@ fn unpem(content: &[u8], label: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(content).ok()?;
     let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
     let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
-    base64::decode(&body.split_whitespace().collect::<String>())
+    BASE64.decode(body.split_whitespace().collect::<String>()).ok()
 }
 
 #[cfg(test)]
