@@ -42,9 +42,11 @@ impl Mosquitto {
         self.stop();
         // Started by root it would become another user, who may not write here.
         let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
+        // Not 0, no limit: with that mosquitto 2.0.11 hangs up on a publish that its rules forbid, which hides what
+        // is to be seen here.
         let text = format!(
             "{user}per_listener_settings false\nallow_anonymous true\npersistence true\npersistence_location {place}/\n\
-             log_dest file {place}/log\nlog_type all\n{global}\nlistener {cloud} 127.0.0.1\nlistener {port} 127.0.0.1\n\
+             max_queued_messages 100000\nlog_dest file {place}/log\nlog_type all\n{global}\nlistener {cloud} 127.0.0.1\nlistener {port} 127.0.0.1\n\
              {listener}\n",
             place = self.directory.path().display(),
             cloud = self.cloud,

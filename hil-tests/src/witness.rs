@@ -32,6 +32,11 @@ impl Witness {
         let (counted, distinct) = watch::channel(0);
         let (kept, id) = (Arc::clone(&ledger), id.to_owned());
         let task = tokio::spawn(async move {
+            let take = |payload: &[u8]| {
+                let mut ledger = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                ledger.take(payload);
+                counted.send_replace(ledger.events.len() as u64);
+            };
             loop {
                 // Built anew after each loss: the library's memory of the old connection helps nobody here.
                 let mut options = MqttOptions::new(&id, "127.0.0.1", port);
@@ -49,13 +54,15 @@ impl Witness {
                             }
                         }
                         Ok(Event::Incoming(Packet::SubAck(_))) => stands.send_modify(|count| *count += 1),
-                        Ok(Event::Incoming(Packet::Publish(publish))) => {
-                            let mut ledger = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                            ledger.take(&publish.payload);
-                            counted.send_replace(ledger.events.len() as u64);
-                        }
+                        Ok(Event::Incoming(Packet::Publish(publish))) => take(&publish.payload),
                         Ok(_) => {}
                         Err(_) => break,
+                    }
+                }
+                // The library has acknowledged what came before the end, whether it was given out or not.
+                for event in std::mem::take(&mut events.state.events) {
+                    if let Event::Incoming(Packet::Publish(publish)) = event {
+                        take(&publish.payload);
                     }
                 }
                 tokio::time::sleep(AGAIN).await;

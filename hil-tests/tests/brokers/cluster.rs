@@ -40,6 +40,8 @@ async fn a_nats_cluster_that_loses_a_follower_and_then_its_leader_has_every_even
 
     cluster.kill(follower);
     say("the follower is killed");
+    // There is something to publish however fast the first events went.
+    journal.grow(2 * EVENTS / 3);
     let lost = outbox.until("the loss", |status| status.reconnects > 0).await;
     outbox.alarm("mqtt://127.0.0.1").await;
     let here = lost.cursor;
@@ -49,7 +51,6 @@ async fn a_nats_cluster_that_loses_a_follower_and_then_its_leader_has_every_even
     say(&format!("goes on at {}: {:?}", held.broker, lost.last_error));
     assert!(held.broker.ends_with(&nodes[1].to_string()) || held.broker.ends_with(&nodes[2].to_string()));
     cluster.revive(follower);
-    journal.grow(2 * EVENTS / 3);
     cluster.ready(follower).await;
     let stream = cluster.messages(|stream| stream.current.len() == NODES - 1).await;
     say(&format!("the follower is back: {stream:?}"));
@@ -58,12 +59,12 @@ async fn a_nats_cluster_that_loses_a_follower_and_then_its_leader_has_every_even
     cluster.kill(stream.leader);
     say(&format!("the leader is killed, the uplink is at {}", before.broker));
     let here = outbox.status.borrow().cursor;
+    journal.grow(EVENTS);
     let held = outbox
         .until("the others take events", |status| status.connected && status.cursor >= here + WHILE_DOWN)
         .await;
     say(&format!("goes on at {}: {:?}", held.broker, held.last_error));
     cluster.revive(stream.leader);
-    journal.grow(EVENTS);
     cluster.ready(stream.leader).await;
     let stream = cluster.messages(|stream| stream.current.len() == NODES - 1).await;
     say(&format!("the leader is back: {stream:?}"));
