@@ -8,9 +8,9 @@
 //!
 //! 1. A file is taken once its size and time have been the same at two looks: it is whole.
 //! 2. Only regular files of this directory, never through a link; names that are not the camera's are left alone.
-//! 3. Bounded: at most [`HASHED_A_LOOK`] files are read a look, none larger than configured, and at most
-//!    [`NAMES_MOST`] names are known; beyond that the camera is out of its limits and the board says so.
-//! 4. What lay in the directory for longer than [`CATCH_UP_US`] before the start was recorded by an earlier run, or
+//! 3. Bounded: at most `HASHED_A_LOOK` files are read a look, none larger than configured, and at most
+//!    `NAMES_MOST` names are known; beyond that the camera is out of its limits and the board says so.
+//! 4. What lay in the directory for longer than `CATCH_UP_US` before the start was recorded by an earlier run, or
 //!    by none; it is not taken. What is younger may be recorded a second time; whoever reads it knows it by its name
 //!    and digest.
 //! 5. Nothing waits for the core: a photo that finds no room is offered again, and meanwhile no file is read.

@@ -100,7 +100,7 @@ pub struct KnownOrder {
 }
 
 impl KnownOrder {
-    /// Makes an order of the register ready for [`OrderTable::load`]: when it was last named, and whether its
+    /// Makes an order of the register ready for `OrderTable::load`: when it was last named, and whether its
     /// parcel has reached its chute.
     pub fn new(
         order: Order,
