@@ -9,11 +9,10 @@
 //! | [`watcher`] | `sim cloud`: the cloud alone, for a line that runs already |
 //! | [`upstream`] | the cloud in one piece with the world's orders |
 //! | [`outbox`] | a real journal full of milestones, and the real publisher over it |
-//! | [`bench`] | `sim bench`: a thing and its floor in the same run |
+//! | [`mod@bench`] | `sim bench`: a thing and its floor in the same run |
 //! | [`day`] | `sim day`: hours of the line in seconds |
 //! | [`day_store`] | the store of such a day, written by the real journal |
 //! | [`demo`] | `sim demo`: the whole line over real protocols, with the real `sortd` |
-//! | [`bench`] | `sim bench`: what is measured, each beside its floor |
 //! | [`figures`] | what a run comes to, as both print it |
 //! | [`rig`], [`process`] | a line in one directory, and the daemon as a process of its own |
 //! | [`devices`] | `sim devices`: the hardware only, for a `sortd` started by hand |
