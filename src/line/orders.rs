@@ -38,8 +38,10 @@ const SLOTS_A_TURN: usize = 4_096;
 const RETIRED_A_TURN: usize = 32;
 
 /// Orders by number and by code.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OrderTable {
+    /// Orders held at most.
+    most: usize,
     slots: Vec<Option<Packed>>,
     /// Slots that hold nothing, to be used again.
     free: Vec<u32>,
@@ -48,6 +50,20 @@ pub struct OrderTable {
     names: Names,
     /// Where the search for orders to retire goes on.
     searched: usize,
+}
+
+impl Default for OrderTable {
+    fn default() -> OrderTable {
+        OrderTable {
+            most: ORDERS_MOST,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_number: Index::default(),
+            by_key: Index::default(),
+            names: Names::default(),
+            searched: 0,
+        }
+    }
 }
 
 /// What became of an upsert.
@@ -180,7 +196,7 @@ impl OrderTable {
                 return Err(OrderRefusal::CodeTaken { code: code.clone(), other });
             }
         }
-        if known.is_none() && self.len() >= ORDERS_MOST {
+        if known.is_none() && self.len() >= self.most {
             return Err(OrderRefusal::Full);
         }
         // A parcel in its chute stays there, whatever else upstream has to say of its order.

@@ -329,28 +329,3 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
-
-/// Run by hand, in release: `cargo test --release -p sortd --lib -- --ignored a_million --nocapture`.
-#[test]
-#[ignore = "writes a million records; a measurement"]
-fn a_million_records_are_examined_in_seconds() {
-    const RECORDS: u64 = 1_000_000;
-    /// Some seconds on a machine of its own; more means that something is wrong with the way it reads.
-    const MOST_MS: u64 = 20_000;
-    let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
-    let (journal, handle, opening) =
-        Journal::start(anchored(directory.path()), None, Box::new(Told::default())).unwrap();
-    opening.wait().unwrap();
-    for seq in 1..=RECORDS {
-        append(&handle, stamped(seq, MIDNIGHT_US + if seq > RECORDS / 2 { DAY_US } else { 0 }));
-    }
-    wait_durable(&handle, RECORDS);
-    journal.finish();
-    let clock = crate::watch::clock::Clock::default();
-    let begun = clock.now();
-    let found = report(directory.path());
-    let took_ms = clock.now().ms_since(begun);
-    println!("{RECORDS} records, {} anchors: {took_ms} ms", found.anchors);
-    assert!(found.is_clean() && found.records == RECORDS, "{found:#?}");
-    assert!(took_ms < MOST_MS, "{took_ms} ms");
-}

@@ -199,22 +199,12 @@ fn an_order_takes_some_hundred_and_fifty_bytes() {
     assert!(bytes <= 200, "{bytes} bytes an order");
 }
 
-/// Run by hand: memory and time of a full table.
 #[test]
-#[ignore = "a million orders; cargo test -p sortd --lib a_full_table -- --ignored --nocapture"]
-fn a_full_table_stays_far_below_its_share_of_memory() {
-    let rss_mb = || -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1000
-    };
-    let before = rss_mb();
-    let mut table = OrderTable::default();
-    for n in 0..u32::try_from(ORDERS_MOST).unwrap() {
-        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
-    }
-    let after = rss_mb();
-    println!("{} orders: {before} MB before, {after} MB after", table.len());
-    assert!(after - before <= 200, "{before} → {after} MB");
-    assert_eq!(take(&mut table, &typical(u32::MAX)), Err(OrderRefusal::Full));
+fn a_full_table_refuses_one_more_and_still_takes_a_revision() {
+    let mut table = OrderTable { most: 2, ..OrderTable::default() };
+    assert!(matches!(take(&mut table, &order("A", 1, &["A1"])), Ok(Upserted::Taken(_))));
+    assert!(matches!(take(&mut table, &order("B", 1, &["B1"])), Ok(Upserted::Taken(_))));
+    assert_eq!(take(&mut table, &order("C", 1, &["C1"])), Err(OrderRefusal::Full));
+    assert!(matches!(take(&mut table, &order("B", 2, &["B2"])), Ok(Upserted::Taken(_))));
+    assert_eq!(table.len(), 2);
 }
