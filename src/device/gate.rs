@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! 1. An answer counts only with the loop counter of its question; an old one is never read twice.
-//! 2. A tag is stamped at the midpoint of the poll that showed its bytes waiting.
+//! 2. A tag is stamped at the midpoint of the poll that showed its bytes waiting, and came after the last poll
+//!    whose bytes were all taken.
 //! 3. The same tag is one arrival while it stays: it is reported again only after it was away for `same_tag_ms`
 //!    (`gate/seen.rs`).
 //! 4. After any time-out or error the connection is dropped and continuous mode started anew ([`Bus`]).
@@ -188,15 +189,16 @@ impl Gate {
     async fn session(&mut self) -> Result<std::convert::Infallible, End> {
         self.stop_if_told()?;
         self.bus.connect().await?;
-        let (first, _) = self.look(INPUT_HEAD_WORDS).await?;
+        let (first, ..) = self.look(INPUT_HEAD_WORDS).await?;
         self.loop_counter = first.loop_counter;
         // Continuous mode starts when the command changes to it.
         self.command(Output { command: IDLE, ..Output::default() }).await?;
+        let mut taken_at = self.clock.now();
         self.command(Output { command: CONTINUOUS, start: GROUP_EPCS, ..Output::default() }).await?;
         let mut told_error = false;
         loop {
             self.stop_if_told()?;
-            let (input, at) = self.look(INPUT_HEAD_WORDS).await?;
+            let (input, asked, at) = self.look(INPUT_HEAD_WORDS).await?;
             self.board.good(&self.settings.name);
             self.tell_health(&input)?;
             if input.error && !told_error {
@@ -204,8 +206,13 @@ impl Gate {
             }
             told_error = input.error;
             if input.bytes_waiting > 0 {
-                let epcs = self.fetch(input.bytes_waiting).await?;
-                self.report(epcs, at)?;
+                let (epcs, all) = self.fetch(input.bytes_waiting).await?;
+                self.report(epcs, taken_at, at)?;
+                if all {
+                    taken_at = asked;
+                }
+            } else {
+                taken_at = asked;
             }
             self.spool.flush()?;
             pause(&mut self.stop, Duration::from_millis(self.settings.poll_ms.max(1).into())).await;
@@ -216,21 +223,21 @@ impl Gate {
         if *self.stop.borrow() { Err(End::Stop) } else { Ok(()) }
     }
 
-    /// Reads the channel's image, or its head only, with the midpoint of the request.
-    async fn look(&mut self, count: u16) -> Result<(Input, Tick), End> {
+    /// Reads the channel's image, or its head only, with the beginning and the midpoint of the request.
+    async fn look(&mut self, count: u16) -> Result<(Input, Tick, Tick), End> {
         let asked = self.clock.now();
         let address = input_address(self.settings.channel);
         let words = self.bus.read(Span { address, count }).await?;
         let round_trip = self.clock.now().0.saturating_sub(asked.0);
-        Ok((Input::decode(&words)?, Tick(asked.0 + round_trip / 2)))
+        Ok((Input::decode(&words)?, asked, Tick(asked.0 + round_trip / 2)))
     }
 
     async fn command(&mut self, output: Output) -> Result<(), End> {
         Ok(self.bus.write(output_address(self.settings.channel), &output.encode()).await?)
     }
 
-    /// Takes what waits in the FIFO.
-    async fn fetch(&mut self, waiting: u16) -> Result<Vec<Vec<u8>>, End> {
+    /// Takes what waits in the FIFO, and says whether that was all.
+    async fn fetch(&mut self, waiting: u16) -> Result<(Vec<Vec<u8>>, bool), End> {
         self.loop_counter = self.loop_counter.wrapping_add(1);
         let mut question = Output {
             command: GET_DATA,
@@ -240,7 +247,7 @@ impl Gate {
             ..Output::default()
         };
         let mut epcs = Vec::new();
-        let mut read = 0;
+        let (mut read, mut all) = (0, false);
         for fragment in 0..FRAGMENTS_MOST {
             question.read_fragment = fragment;
             self.command(question).await?;
@@ -260,16 +267,17 @@ impl Gate {
                 break;
             }
             read += blocks.consumed;
-            if blocks.consumed == 0 || read >= said {
+            all = read >= said;
+            if blocks.consumed == 0 || all {
                 break;
             }
         }
-        Ok(epcs)
+        Ok((epcs, all))
     }
 
     async fn answer(&mut self, question: &Output) -> Result<Input, End> {
         for _ in 0..ANSWER_LOOKS {
-            let (input, _) = self.look(INPUT_WORDS).await?;
+            let (input, ..) = self.look(INPUT_WORDS).await?;
             if input.answers(question.command, question.loop_counter)
                 && input.read_fragment == question.read_fragment
             {
@@ -281,7 +289,7 @@ impl Gate {
         Err(End::NoAnswer { counter: question.loop_counter, looks: ANSWER_LOOKS })
     }
 
-    fn report(&mut self, epcs: Vec<Vec<u8>>, at: Tick) -> Result<(), CoreGone> {
+    fn report(&mut self, epcs: Vec<Vec<u8>>, since: Tick, at: Tick) -> Result<(), CoreGone> {
         let mut readings = Vec::new();
         for epc in epcs {
             if self.seen.arrives(&epc, at) {
@@ -295,7 +303,7 @@ impl Gate {
             return Ok(());
         }
         let reader = self.settings.reader;
-        self.spool.push(Event::Heard(Heard { reader, at, readings, rssi_dbm: None }))
+        self.spool.push(Event::Heard(Heard { reader, at, since, readings, rssi_dbm: None }))
     }
 
     fn device_error(&self, input: &Input) {

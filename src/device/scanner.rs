@@ -15,8 +15,14 @@
 //! The line is asynchronous at `baud`, ten bits a byte (start, eight data, stop). When a read returns n bytes at
 //! `now`, the last of them had just ended, so the first bit of the i-th of them (from 0) was sent (n − i) bytes
 //! earlier: `now − (n − i) × 10 / baud`. That is an estimate from above: an adapter that collects bytes before it
-//! hands them on, or a machine that is late to read, makes the stamp late by as much; the reader's configured
-//! delay, least to most, has to cover that. A byte is never stamped before the read that did not bring it.
+//! hands them on makes the stamp late by as much; the reader's configured
+//! delay, least to most, has to cover what an adapter collects. A byte is never stamped before the read that did not
+//! bring it.
+//!
+//! How late the machine was is measured, not configured: the port is looked at every few milliseconds, and a byte
+//! that was not there at one look has come after it. So a frame carries two stamps, the second from the last look
+//! that found the port empty; a process that stood still gives wide intervals, and a read that may belong to two
+//! parcels is nobody's.
 
 mod port;
 #[cfg(test)]
@@ -44,12 +50,12 @@ const BITS_A_BYTE: u64 = 10;
 /// A pause in the middle of a telegram after which the rest belongs to another. Ten times what a USB adapter
 /// collects (16 ms), and far less than the time between two parcels' telegrams.
 const PAUSE_MOST_MS: u64 = 160;
-/// Wait before spooled reads are offered again.
+/// Wait before spooled reads are offered again, where the port is closed.
 const SPOOL_RETRY_MS: u64 = 5;
 /// Bytes a read.
 const CHUNK: usize = 512;
-/// Longest sleep where nothing is due.
-const IDLE_MS: u64 = 1_000;
+/// Between two looks at a silent port: at 2.5 m/s the belt goes 12 mm, a tenth of the least gap.
+const LOOK_MS: u64 = 5;
 
 /// Runs one scanner until told to stop, or until the core has ended.
 pub async fn run(
@@ -71,6 +77,29 @@ struct Scanner {
     board: Board,
     clock: Clock,
     stop: watch::Receiver<bool>,
+}
+
+/// When a byte's first bit was sent: between these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    since: Tick,
+    at: Tick,
+}
+
+impl Stamp {
+    /// Of a byte that a read brought at `now`, when so many (itself included) had been sent since: the port was
+    /// last seen empty at `empty_at`, and the read before had returned at `heard_at`.
+    fn of(bytes: usize, baud: u32, empty_at: Tick, heard_at: Tick, now: Tick) -> Stamp {
+        let on_the_wire = |bytes: usize| {
+            let bits = u64::try_from(bytes).unwrap_or(u64::MAX / 1_000_000_000) * BITS_A_BYTE;
+            bits * 1_000_000 / u64::from(baud.max(1))
+        };
+        let before = |end: Tick, bytes| end.0.saturating_sub(on_the_wire(bytes));
+        let since = before(empty_at, bytes);
+        // One may have been on its way already when the last read returned.
+        let at = before(now, bytes).max(before(heard_at, 1)).max(since);
+        Stamp { since: Tick(since), at: Tick(at) }
+    }
 }
 
 /// Why a port is closed.
@@ -114,7 +143,7 @@ impl Scanner {
         mut port: SerialStream,
         backoff: &mut super::backoff::Backoff,
     ) -> Result<Closed, CoreGone> {
-        let mut decoder = Decoder::new(self.settings.framing.clone());
+        let mut decoder: Decoder<Stamp> = Decoder::new(self.settings.framing.clone());
         if let Err(error) = self.drain(&mut port, &mut decoder) {
             return Ok(Closed::Port(error));
         }
@@ -125,27 +154,39 @@ impl Scanner {
             backoff.reset();
         }
         let mut heard_at = self.clock.now();
+        let mut empty_at = heard_at;
         let mut buffer = [0_u8; CHUNK];
         let mut frames = Vec::new();
         loop {
             if *self.stop.borrow() {
                 return Ok(Closed::Stop);
             }
-            let wait = self.wait(heard_at, decoder.inside(), watched);
+            let asked = self.clock.now();
+            match port::waiting(&port) {
+                Ok(0) => empty_at = asked,
+                Ok(_) => {}
+                Err(error) => return Ok(Closed::Port(error)),
+            }
             let read = tokio::select! {
                 biased;
                 read = port.read(&mut buffer) => Some(read),
                 () = stopped(&mut self.stop) => None,
-                () = tokio::time::sleep(wait) => None,
+                () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => None,
             };
-            let now = self.clock.now();
+            // Not how long nothing was read, but how long nothing was there.
+            let silent = empty_at.ms_since(heard_at);
+            if silent > PAUSE_MOST_MS
+                && let Some(fault) = decoder.abandon()
+            {
+                self.fault(&fault);
+            }
             match read {
                 Some(Ok(0)) => return Ok(Closed::Port(PortError::Gone)),
                 Some(Err(source)) => return Ok(Closed::Port(PortError::Read(source))),
                 Some(Ok(count)) => {
-                    self.pause_over(&mut decoder, heard_at, now);
+                    let now = self.clock.now();
                     for (place, byte) in buffer[..count].iter().enumerate() {
-                        let stamp = first_bit(now, count - place, self.settings.baud, heard_at);
+                        let stamp = Stamp::of(count - place, self.settings.baud, empty_at, heard_at, now);
                         decoder.byte(*byte, stamp, &mut frames);
                     }
                     heard_at = now;
@@ -156,8 +197,6 @@ impl Scanner {
                     }
                 }
                 None => {
-                    self.pause_over(&mut decoder, heard_at, now);
-                    let silent = now.ms_since(heard_at);
                     if watched && silent >= u64::from(self.settings.silence_ms) {
                         return Ok(Closed::Port(PortError::Silent { ms: silent }));
                     }
@@ -168,11 +207,11 @@ impl Scanner {
     }
 
     /// Throws away what waited in the port.
-    fn drain(&self, port: &mut SerialStream, decoder: &mut Decoder<Tick>) -> Result<(), PortError> {
+    fn drain(&self, port: &mut SerialStream, decoder: &mut Decoder<Stamp>) -> Result<(), PortError> {
         let stale = port::stale_bytes(port)?;
         if !stale.is_empty() {
             let now = self.clock.now();
-            decoder.push(&stale, now);
+            decoder.push(&stale, Stamp { since: now, at: now });
             decoder.distrust();
             let detail = format!("{} bytes from before the port was opened are thrown away", stale.len());
             self.board.fault(&self.settings.name, "stale_bytes", &detail);
@@ -180,31 +219,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Time until something but a byte is due.
-    fn wait(&self, heard_at: Tick, inside: bool, watched: bool) -> Duration {
-        let silent = self.clock.now().ms_since(heard_at);
-        let mut wait = IDLE_MS;
-        if !self.spool.is_empty() {
-            wait = wait.min(SPOOL_RETRY_MS);
-        }
-        if inside {
-            wait = wait.min((PAUSE_MOST_MS + 1).saturating_sub(silent));
-        }
-        if watched {
-            wait = wait.min(u64::from(self.settings.silence_ms).saturating_sub(silent));
-        }
-        Duration::from_millis(wait)
-    }
-
-    fn pause_over(&self, decoder: &mut Decoder<Tick>, heard_at: Tick, now: Tick) {
-        if now.ms_since(heard_at) > PAUSE_MOST_MS
-            && let Some(fault) = decoder.abandon()
-        {
-            self.fault(&fault);
-        }
-    }
-
-    fn frame(&mut self, frame: Frame<Tick>) -> Result<(), CoreGone> {
+    fn frame(&mut self, frame: Frame<Stamp>) -> Result<(), CoreGone> {
         let readings = match frame.what {
             Ok(Telegram::Heartbeat) => {
                 self.board.good(&self.settings.name);
@@ -218,8 +233,8 @@ impl Scanner {
             }
         };
         self.board.good(&self.settings.name);
-        let reader = self.settings.reader;
-        self.spool.push(Event::Heard(Heard { reader, at: frame.first, readings, rssi_dbm: None }))
+        let (reader, Stamp { since, at }) = (self.settings.reader, frame.first);
+        self.spool.push(Event::Heard(Heard { reader, at, since, readings, rssi_dbm: None }))
     }
 
     fn fault(&self, fault: &ScannerFault) {
@@ -246,14 +261,4 @@ impl Scanner {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
-}
-
-/// When the first bit of a byte was sent, if so many bytes (itself included) had been sent since at `now`; not
-/// before `heard_at`, when it had not come yet.
-fn first_bit(now: Tick, bytes: usize, baud: u32, heard_at: Tick) -> Tick {
-    let bits = u64::try_from(bytes).unwrap_or(u64::MAX / 1_000_000_000) * BITS_A_BYTE;
-    let ago = bits * 1_000_000 / u64::from(baud.max(1));
-    // It may have been on its way already when the last read returned: one byte's time.
-    let byte = BITS_A_BYTE * 1_000_000 / u64::from(baud.max(1));
-    Tick(now.0.saturating_sub(ago).max(heard_at.0.saturating_sub(byte)))
 }

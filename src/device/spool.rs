@@ -94,7 +94,13 @@ mod tests {
     use crate::site::ReaderId;
 
     fn heard(at: u64) -> Event {
-        Event::Heard(Heard { reader: ReaderId(0), at: Tick(at), readings: Vec::new(), rssi_dbm: None })
+        Event::Heard(Heard {
+            reader: ReaderId(0),
+            at: Tick(at),
+            since: Tick(at),
+            readings: Vec::new(),
+            rssi_dbm: None,
+        })
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub enum Event {
     },
     /// One poll of the encoder.
     Encoder(EncoderPoll),
-    /// A reader's frame, stamped at its first byte (serial) or at the midpoint of the poll (Modbus).
+    /// A reader's frame, stamped at its first byte (serial) or at the midpoint of the poll (Modbus). Never
+    /// recorded as such: [`Input::Read`](super::record::Input) has its place on the belt instead.
     Heard(Heard),
     /// The shell cannot take more parcels for now (the journal is behind, the process is leaving), or can
     /// again.
@@ -189,8 +190,10 @@ pub struct EncoderPoll {
 pub struct Heard {
     /// Which reader.
     pub reader: ReaderId,
-    /// When its first byte came.
+    /// When its first byte came, as far as that is known: not after this …
     pub at: Tick,
+    /// … and not before this. They lie apart where nobody listened for a while.
+    pub since: Tick,
     /// Readings in the frame; empty is the reader's own no-read telegram.
     pub readings: Vec<Reading>,
     /// Received signal strength in dBm for tags, where the gate says it.

@@ -27,6 +27,10 @@ const POLL_WAIT_MS: u64 = 500;
 /// Frames that wait at most; with more, the encoder is not to be heard either.
 const WAITING_MOST: usize = 256;
 
+/// A frame that may have waited unheard for longer than this has no place: parcels that were in the reader's
+/// field at its time may have left the line. 0.5 s at 2.5 m/s are 1.25 m; no reader stands so near the last chute.
+const UNHEARD_MOST_MS: u64 = 500;
+
 /// The belt must have moved this far before a position is handed on for its own sake, mm.
 const STEP_MM: i64 = 20;
 
@@ -368,12 +372,16 @@ impl Line {
     fn span_of(&self, heard: &Heard) -> Option<(i64, i64)> {
         let reader = self.core.site.readers.get(usize::from(heard.reader.0))?;
         let (least, most) = reader.delay_ms;
-        let back = |ms: u32| Tick(heard.at.0.saturating_sub(u64::from(ms) * 1000));
-        self.track.span(back(most), back(least), self.core.site.belt.pulses_per_metre)
+        if heard.at.ms_since(heard.since) > UNHEARD_MOST_MS {
+            return None;
+        }
+        let back = |from: Tick, ms: u32| Tick(from.0.saturating_sub(u64::from(ms) * 1000));
+        let (from, to) = (back(heard.since, most), back(heard.at, least));
+        self.track.span(from, to, self.core.site.belt.pulses_per_metre)
     }
 
     fn hand_on(&mut self, now: Tick, heard: Heard, belt: Option<(i64, i64)>, out: &mut Actions) {
-        let Heard { reader, at, readings, rssi_dbm } = heard;
+        let Heard { reader, at, readings, rssi_dbm, .. } = heard;
         let orders = self.core.orders_for(&readings);
         self.core.apply(now, Input::Read { reader, heard: at, readings, rssi_dbm, belt, orders }, out);
     }

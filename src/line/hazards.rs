@@ -70,6 +70,29 @@ fn a_ring_half_a_circle_ahead_of_a_new_numbering_is_read_on() {
 }
 
 #[test]
+fn a_read_that_waited_unheard_is_not_the_next_parcels() {
+    // 300 mm of parcel, 300 mm of gap, the field between them 50 mm: one of them is in it, then the other.
+    let second_in_field = |late_ms| {
+        let mut rig = Rig::new(false);
+        rig.order("o1", CODE, "A");
+        rig.induct(1, 300);
+        rig.run(600);
+        rig.induct(2, 300);
+        rig.run(760);
+        rig.hear_late(0, &[CODE], late_ms);
+        rig.run(6000);
+        rig
+    };
+    let prompt = second_in_field(5);
+    assert!(prompt.facts.iter().any(|fact| matches!(fact, Fact::Tied { pass, .. } if pass.track == 2)));
+    let late = second_in_field(300);
+    assert_eq!(counted(&late, "untied_two_parcels"), 1);
+    assert!(!late.facts.iter().any(|fact| matches!(fact, Fact::Tied { .. })));
+    // So late that parcels of that time may have left the line.
+    assert_eq!(counted(&second_in_field(600), "untied_no_encoder"), 1);
+}
+
+#[test]
 fn a_parcels_code_that_no_order_binds_beside_a_bound_one_is_a_multi_read() {
     let mut rig = Rig::new(false);
     rig.order("o1", CODE, "A");

@@ -250,10 +250,15 @@ impl Rig {
     }
 
     pub(super) fn hear(&mut self, reader: u16, codes: &[&str]) {
+        self.hear_late(reader, codes, 0);
+    }
+
+    /// Hears a frame that may have waited for so long.
+    pub(super) fn hear_late(&mut self, reader: u16, codes: &[&str], by_ms: u64) {
         let readings =
             codes.iter().map(|code| Reading::Barcode { aim: None, text: (*code).to_owned() }).collect();
-        let (at, reader) = (self.now, ReaderId(reader));
-        self.event(Event::Heard(Heard { reader, at, readings, rssi_dbm: None }));
+        let (at, since) = (self.now, Tick(self.now.0 - by_ms * 1000));
+        self.event(Event::Heard(Heard { reader: ReaderId(reader), at, since, readings, rssi_dbm: None }));
     }
 
     pub(super) fn order(&mut self, number: &str, code: &str, destination: &str) -> Order {

@@ -12,7 +12,7 @@ use crate::one_line;
 
 /// The rate of the case. Ten milliseconds lie between two parcels, so a busy machine hears some reads too late to
 /// know whose they are; what is tied to nobody is an exception.
-const FLOW: Flow = Flow { parcels_per_s: 100.0, gap_mm: 40, heard_within_ms: 6, order_lead_s: 2.0 };
+const FLOW: Flow = Flow { parcels_per_s: 100.0, gap_mm: 40, heard_within_ms: 4, order_lead_s: 2.0 };
 
 /// How long the broker is away, and when in it the kill comes.
 const AWAY_MS: u64 = 10_000;

@@ -19,7 +19,9 @@ use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use sortd::identify::Reading;
+use sortd::line::Tick;
 use sortd::site::ScannerDevice;
+use sortd::watch::clock::Clock;
 use sortd::wire::scanner::{Telegram, encode};
 
 /// The port is looked at this often while nothing is sent.
@@ -38,12 +40,14 @@ pub struct PortCounts {
     pub sent: AtomicU64,
     /// Telegrams that nobody could hear.
     pub unheard: AtomicU64,
+    /// Telegrams kept back because it was too late for them.
+    pub late: AtomicU64,
     /// Ptys made.
     pub made: AtomicU64,
 }
 
 enum Order {
-    Say(Vec<Reading>),
+    Say { readings: Vec<Reading>, by: Tick },
     Noise(Vec<u8>),
     Close(Duration),
     End,
@@ -69,6 +73,7 @@ impl Port {
             was_open: false,
             counts: Arc::clone(&counts),
             quiet: Duration::ZERO,
+            clock: Clock::default(),
         };
         line.make()?;
         let thread = std::thread::Builder::new().name(format!("port-{}", scanner.name)).spawn(move || {
@@ -87,9 +92,10 @@ impl Port {
         &self.counts
     }
 
-    /// The scanner has read this; nothing means it looked and read nothing.
-    pub fn say(&self, readings: Vec<Reading>) {
-        if self.orders.try_send(Order::Say(readings)).is_err() {
+    /// The scanner has read this; nothing means it looked and read nothing. It begins to say so by then, or not
+    /// at all.
+    pub fn say(&self, readings: Vec<Reading>, by: Tick) {
+        if self.orders.try_send(Order::Say { readings, by }).is_err() {
             self.counts.unheard.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -122,13 +128,17 @@ struct Line {
     was_open: bool,
     counts: Arc<PortCounts>,
     quiet: Duration,
+    clock: Clock,
 }
 
 impl Line {
     fn run(&mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(LOOK) {
-                Ok(Order::Say(readings)) => self.say(readings),
+                Ok(Order::Say { by, .. }) if self.clock.now() > by => {
+                    self.counts.late.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Order::Say { readings, .. }) => self.say(readings),
                 Ok(Order::Noise(bytes)) => {
                     self.transmit(&bytes);
                 }
@@ -158,7 +168,7 @@ impl Line {
             left = left.saturating_sub(LOOK);
             for order in orders.try_iter() {
                 match order {
-                    Order::Say(_) | Order::Noise(_) => {
+                    Order::Say { .. } | Order::Noise(_) => {
                         self.counts.unheard.fetch_add(1, Ordering::Relaxed);
                     }
                     Order::Close(longer) => left = left.max(longer),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sortd::line::Tick;
 use sortd::line::event::Order;
 use sortd::site::{ChuteNo, Site};
 use sortd::watch::clock::Clock;
@@ -64,6 +65,9 @@ pub struct DeviceCounts {
     pub telegrams: u64,
     /// Telegrams that nobody could hear.
     pub telegrams_unheard: u64,
+    /// Telegrams kept back because this machine was so late with them that no reader would be: a read that
+    /// comes later than its reader's `delay-ms` allows belongs to nobody knows which parcel.
+    pub telegrams_late: u64,
     /// Ptys made.
     pub ports_made: u64,
     /// Tags fetched from gates.
@@ -111,9 +115,9 @@ impl Floor {
                 let count = if self.orders.try_send(order).is_ok() { &self.ordered } else { &self.dropped };
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            Sensed::Read { reader, readings, .. } => {
+            Sensed::Read { reader, readings, by_us, .. } => {
                 if let Some((_, port)) = self.ports.iter().find(|(of, _)| *of == reader) {
-                    port.say(readings);
+                    port.say(readings, Tick(self.begun_us + by_us));
                 } else if let Some((_, gate)) = self.gates.iter().find(|(of, _)| *of == reader) {
                     for reading in readings {
                         if let sortd::identify::Reading::Tag { epc } = reading {
@@ -149,7 +153,8 @@ pub struct Devices {
 
 impl Devices {
     /// Sets the hardware of the world's site up and lets its time begin. Must run inside a tokio runtime.
-    pub async fn start(world: World) -> Result<Devices, DevicesError> {
+    pub async fn start(mut world: World) -> Result<Devices, DevicesError> {
+        world.leave_time_to_speak();
         let mut site = (**world.site()).clone();
         let mut ports = Vec::new();
         for scanner in &site.scanners {
@@ -230,6 +235,7 @@ impl Devices {
         DeviceCounts {
             telegrams: of_ports(|counts| &counts.sent),
             telegrams_unheard: of_ports(|counts| &counts.unheard),
+            telegrams_late: of_ports(|counts| &counts.late),
             ports_made: of_ports(|counts| &counts.made),
             tags: tags.iter().map(|(handed, _)| handed).sum(),
             tags_lost: tags.iter().map(|(_, dropped)| dropped).sum(),

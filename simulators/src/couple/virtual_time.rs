@@ -292,7 +292,7 @@ impl VirtualLine {
     fn sensed(&mut self, happening: Happening) {
         match happening.what {
             Sensed::Order(order) => self.orders.push(order),
-            Sensed::Read { reader, readings, rssi_dbm } => {
+            Sensed::Read { reader, readings, rssi_dbm, .. } => {
                 let (heard_us, handed_us, readings) =
                     if let Some(gate) = self.site.gates.iter().find(|gate| gate.reader == reader) {
                         let period_us = (u64::from(gate.poll_ms) * 1000).max(1);
@@ -303,7 +303,8 @@ impl VirtualLine {
                     } else {
                         return;
                     };
-                let heard = Heard { reader, at: Tick(heard_us + FIRST_TICK_US), readings, rssi_dbm };
+                let at = Tick(heard_us + FIRST_TICK_US);
+                let heard = Heard { reader, at, since: at, readings, rssi_dbm };
                 self.enter(handed_us, Due::Hand(vec![Event::Heard(heard)]));
             }
         }

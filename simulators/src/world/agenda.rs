@@ -53,6 +53,8 @@ pub struct Glance {
     pub rssi_dbm: Option<i16>,
     /// From seeing to the first byte, or to the gate's buffer.
     pub delay_us: u64,
+    /// When the reader must have said so, once it has seen: its longest delay later.
+    pub by_us: u64,
 }
 
 /// Something that happens at a time.

@@ -39,7 +39,7 @@ use sortd::line::event::{Order, Request};
 use sortd::site::Site;
 use sortd::wire::plc::{CommandSlot, PlcFlags};
 
-use agenda::{Agenda, Crossing, Timer};
+use agenda::{Agenda, Crossing, Glance, Timer};
 use belt::{Belt, NM_PER_MM};
 use chutes::Chutes;
 use parcel::{Parcel, ParcelId};
@@ -77,6 +77,8 @@ pub enum Sensed {
         readings: Vec<Reading>,
         /// Tags only.
         rssi_dbm: Option<i16>,
+        /// Said later than this, it is later than a reader of its kind can be, µs of the run.
+        by_us: u64,
     },
     /// Upstream pushes an order.
     Order(Order),
@@ -106,6 +108,7 @@ pub struct World {
     chutes: Chutes,
     workload: Workload,
     readers_rng: ChaCha8Rng,
+    readers_speak_early: bool,
     floor_rng: ChaCha8Rng,
     truth: Truth,
     happenings: Vec<Happening>,
@@ -144,6 +147,7 @@ impl World {
             chutes: Chutes::new(site, scenario.changers, scenario.change_at_percent),
             workload: Workload::new(site, &scenario, seed),
             readers_rng: stream(seed, 5),
+            readers_speak_early: false,
             floor_rng,
             truth: Truth::default(),
             happenings: Vec::new(),
@@ -155,6 +159,11 @@ impl World {
     /// The site it stands on.
     pub fn site(&self) -> &Arc<Site> {
         &self.site
+    }
+
+    /// From now on readers use only the first half of their delay: the rest is for the machine this runs on.
+    pub fn leave_time_to_speak(&mut self) {
+        self.readers_speak_early = true;
     }
 
     /// Time of the run, µs.
@@ -228,7 +237,7 @@ impl World {
             }
             Crossing::Glance(id, state, glance) => {
                 if self.parcels.get(&id).is_some_and(|parcel| parcel.state == state) {
-                    self.agenda.at(self.now_us + glance.delay_us, Timer::Speak(glance));
+                    self.glance(glance);
                 }
             }
             Crossing::Slip(id, state, by_mm) => self.slip(id, state, by_mm),
@@ -275,10 +284,21 @@ impl World {
                 reader: glance.reader,
                 readings: glance.readings,
                 rssi_dbm: glance.rssi_dbm,
+                by_us: glance.by_us,
             }),
             Timer::Land(landing) => self.land(*landing),
             Timer::BagChanged(chute) => self.bag_changed(chute),
         }
+    }
+
+    fn glance(&mut self, mut glance: Box<Glance>) {
+        let (least, most) = self.site.readers[usize::from(glance.reader.0)].delay_ms;
+        let least_us = u64::from(least) * 1000;
+        glance.by_us = self.now_us + u64::from(most.max(least)) * 1000;
+        if self.readers_speak_early {
+            glance.delay_us = u64::midpoint(least_us, glance.delay_us);
+        }
+        self.agenda.at(self.now_us + glance.delay_us, Timer::Speak(glance));
     }
 
     fn happen(&mut self, what: Sensed) {

@@ -87,5 +87,11 @@ fn glance(
 ) -> Glance {
     let (least, most) = reader.delay_ms;
     let delay_us = rng.random_range(u64::from(least) * 1000..=u64::from(most.max(least)) * 1000);
-    Glance { reader: ReaderId(u16::try_from(index).unwrap_or(u16::MAX)), readings, rssi_dbm, delay_us }
+    Glance {
+        reader: ReaderId(u16::try_from(index).unwrap_or(u16::MAX)),
+        readings,
+        rssi_dbm,
+        delay_us,
+        by_us: 0,
+    }
 }

@@ -40,15 +40,17 @@ pub(super) fn open(settings: &ScannerDevice) -> Result<SerialStream, PortError> 
         .map_err(|source| PortError::Open { port, source })
 }
 
+/// Bytes that have come and were not read yet.
+pub(super) fn waiting(port: &SerialStream) -> Result<u32, PortError> {
+    port.bytes_to_read().map_err(|error| PortError::Read(std::io::Error::other(error.to_string())))
+}
+
 /// What waits in a port that has just been opened.
 pub(super) fn stale_bytes(port: &mut SerialStream) -> Result<Vec<u8>, PortError> {
     let mut stale = Vec::new();
     let mut buffer = [0_u8; 1_024];
     while stale.len() < STALE_MOST {
-        let waiting = port
-            .bytes_to_read()
-            .map_err(|error| PortError::Read(std::io::Error::other(error.to_string())))?;
-        if waiting == 0 {
+        if waiting(port)? == 0 {
             break;
         }
         match port.try_read(&mut buffer) {

@@ -133,12 +133,34 @@ async fn it_reads_and_stamps_the_first_byte() {
     rig.end().await;
 }
 
+#[tokio::test]
+async fn a_machine_that_stands_still_says_how_late_it_may_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut pty = Pty::at(directory.path());
+    let rig = Rig::start(settings(pty.link.clone()), 16);
+    assert_eq!(rig.next().await, state(true));
+    let clock = Clock::default();
+    let sent = clock.now();
+    pty.send(b"\x02FIRST\x03");
+    // The runtime has this one thread: nobody reads the port.
+    std::thread::sleep(Duration::from_millis(200));
+    let heard = rig.heard().await;
+    assert!(heard.since <= sent && heard.at.ms_since(sent) >= 190, "{heard:?}, sent {sent:?}");
+    rig.end().await;
+}
+
 #[test]
-fn stamps_do_not_reach_behind_the_last_read() {
-    let late = |bytes, heard_at| first_bit(Tick(1_000_000), bytes, 9_600, Tick(heard_at)).0;
-    assert_eq!(late(1, 0), 1_000_000 - 1_041);
-    assert_eq!(late(20, 0), 1_000_000 - 20_833);
-    assert_eq!(late(20, 995_000), 995_000 - 1_041);
+fn a_stamp_reaches_from_the_last_look_at_an_empty_port_to_the_read() {
+    let stamp = |bytes, empty_at, heard_at| {
+        let Stamp { since, at } = Stamp::of(bytes, 9_600, Tick(empty_at), Tick(heard_at), Tick(1_000_000));
+        (since.0, at.0)
+    };
+    assert_eq!(stamp(1, 998_000, 0), (998_000 - 1_041, 1_000_000 - 1_041));
+    assert_eq!(stamp(20, 998_000, 0), (998_000 - 20_833, 1_000_000 - 20_833));
+    // Not before the read that did not bring it.
+    assert_eq!(stamp(20, 996_000, 995_000).1, 995_000 - 1_041);
+    // A process that stood still for 300 ms.
+    assert_eq!(stamp(1, 700_000, 600_000), (700_000 - 1_041, 1_000_000 - 1_041));
 }
 
 #[tokio::test]
