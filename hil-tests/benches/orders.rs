@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sortd::journal::{AppendError, Journal, JournalHandle, JournalSettings, Numbered, Record, RegisterEntry};
-use sortd::line::event::{Event, Order, OrderBatch};
+use sortd::line::event::{Cod, Details, Event, Order, OrderBatch};
 use sortd::line::record::{Body, Entry, Fact, Input};
 use sortd::line::{KnownOrder, Line, Tick};
 use sortd::watch::Board;
@@ -136,6 +136,19 @@ fn order(n: u64) -> Order {
         carrier: Some(format!("KERRY-TH-{}", n % 7)),
         cancelled: false,
         hold: None,
+        details: Some(Box::new(Details {
+            country: Some("TH".to_owned()),
+            postcode: Some(format!("{:05}", 10_000 + n % 86_000)),
+            service: Some("STD".to_owned()),
+            customer: Some(format!("exporter-{}", n % 300)),
+            goods: Some(format!("class-{}", n % 12)),
+            weight_g: Some(200 + u32::try_from(n % 4_000).unwrap_or(0)),
+            size_mm: Some([200, 150, 90]),
+            cod: Some(Cod { minor: 10_000 + n % 200_000, currency: "THB".to_owned() }),
+            fragile: Some(n.is_multiple_of(5)),
+            dangerous_goods: Some(false),
+            ..Details::default()
+        })),
     }
 }
 

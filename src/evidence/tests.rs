@@ -57,6 +57,7 @@ fn order() -> Order {
         carrier: Some("KERRY".into()),
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::Reason;
+pub use super::order::{Cod, Details, Hold, Order};
 use super::{ChuteNo, ReaderId, Tick};
 use crate::identify::Reading;
 use crate::site::Site;
@@ -209,68 +209,6 @@ pub struct OrderBatch {
     pub last: bool,
     /// Orders.
     pub orders: Vec<Order>,
-}
-
-/// An order as upstream tells it: one parcel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
-    /// Order number, upstream's own.
-    pub order: String,
-    /// Older revisions are ignored.
-    pub revision: u32,
-    /// Codes that may stand on the parcel: waybill, SSCC, EPC tag URI, …
-    pub codes: Vec<String>,
-    /// Destination as the sort plan names it.
-    pub destination: String,
-    /// Carrier code of `carriers.toml`.
-    pub carrier: Option<String>,
-    /// Cancelled: to the exception chute.
-    #[serde(default)]
-    pub cancelled: bool,
-    /// Upstream holds it, with the outcome reason it gave.
-    #[serde(default)]
-    pub hold: Option<Hold>,
-}
-
-/// Why upstream holds a parcel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// Money at the door is in question.
-    CodHold,
-    /// Label and order disagree about money.
-    CodMismatch,
-    /// Customs.
-    CustomsHold,
-    /// Dangerous goods not declared or not permitted.
-    DangerousGoods,
-    /// Goes back.
-    ReturnToSender,
-    /// To be repacked first.
-    Repack,
-    /// The scale says otherwise than the order.
-    WeightMismatch,
-    /// Too large for the sorter.
-    Oversize,
-    /// Too heavy for the sorter.
-    Overweight,
-}
-
-impl Hold {
-    /// The reason with which a parcel that is held ends.
-    pub fn reason(self) -> Reason {
-        match self {
-            Hold::CodHold => Reason::CodHold,
-            Hold::CodMismatch => Reason::CodMismatch,
-            Hold::CustomsHold => Reason::CustomsHold,
-            Hold::DangerousGoods => Reason::DangerousGoods,
-            Hold::ReturnToSender => Reason::ReturnToSender,
-            Hold::Repack => Reason::Repack,
-            Hold::WeightMismatch => Reason::WeightMismatch,
-            Hold::Oversize => Reason::Oversize,
-            Hold::Overweight => Reason::Overweight,
-        }
-    }
 }
 
 /// Part of a message of holds and releases.

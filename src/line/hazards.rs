@@ -16,6 +16,7 @@ fn bound(number: &str, code: &str, destination: &str) -> Order {
         carrier: None,
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod front;
 mod hazards;
 mod holds;
 mod measures;
+mod order;
 mod orders;
 pub mod outcome;
 mod plc;

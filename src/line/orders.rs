@@ -138,6 +138,7 @@ fn keys_of(order: &Order, rules: &CarrierRules) -> Result<Vec<Key>, OrderRefusal
         return Err(OrderRefusal::TooManyCodes(order.codes.len()));
     }
     let texts = [&order.order, &order.destination].into_iter().chain(&order.carrier).chain(&order.codes);
+    let texts = texts.chain(order.details().texts().map(|(_, text)| text));
     if let Some(longest) = texts.map(String::len).max().filter(|longest| *longest > TEXT_LONGEST) {
         return Err(OrderRefusal::TooLong(longest));
     }

@@ -121,6 +121,7 @@ fn happens(rig: &mut Rig, happening: Happening) {
             carrier: None,
             cancelled: revision == 7,
             hold: (revision == 3).then_some(Hold::CodHold),
+            details: None,
         }),
         Happening::Discharge { track, chute, how } => {
             let how =
@@ -500,6 +501,7 @@ proptest! {
                     carrier: None,
                     cancelled: false,
                     hold: (revision % 3 == 0).then_some(Hold::CodHold),
+                    details: None,
                 }),
             }
             field.obey();

@@ -270,6 +270,7 @@ impl Rig {
             carrier: None,
             cancelled: false,
             hold: None,
+            details: None,
         };
         self.push(order.clone());
         order

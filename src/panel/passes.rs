@@ -120,6 +120,7 @@ mod tests {
             carrier: None,
             cancelled: false,
             hold: None,
+            details: None,
         };
         let batch = OrderBatch { message: "m-1".into(), last: true, orders: vec![order] };
         record(seq, Body::Input(Input::Event(Event::Orders(batch))))

@@ -2,7 +2,10 @@
 //!
 //! ```json
 //! {"id": "m-1", "orders": [{"order": "SO-1", "revision": 3, "codes": ["KERRY0001"],
-//!   "destination": "TH-BKK", "carrier": "KERRY-TH", "cancelled": false, "hold": null}]}
+//!   "destination": "TH-BKK", "carrier": "KERRY-TH", "cancelled": false, "hold": null,
+//!   "country": "TH", "postcode": "10110", "service": "STD", "customer": "acme", "goods": "ceramics",
+//!   "weight_g": 740, "size_mm": [200, 150, 90], "pack": "FOAM-2", "cod": {"minor": 129900, "currency": "THB"},
+//!   "fragile": true, "dangerous_goods": false, "return_of": null}]}
 //! ```
 //!
 //! Unknown members are tolerated. An order that is not well-formed is refused by itself, with why; the others
@@ -31,6 +34,10 @@ pub const CODES_MOST: usize = 16;
 pub const REFUSALS_BYTES: usize = 32 * 1024;
 /// Bytes an order takes in a record besides its texts: lengths, revision, flags.
 const ORDER_FRAME: usize = 32;
+/// And its details, where it has any.
+const DETAILS_FRAME: usize = 64;
+/// Most that an amount of money may be: what every reader of JSON can hold.
+const MINOR_MOST: u64 = (1 << 53) - 1;
 /// How far into an unreadable message its id is looked for.
 const ID_SEARCH: usize = 4 * 1024;
 
@@ -251,7 +258,8 @@ pub(super) fn read_order(value: &Value) -> Result<Order, String> {
     let texts = [("order", Some(&order.order)), ("destination", Some(&order.destination))]
         .into_iter()
         .chain([("carrier", order.carrier.as_ref())])
-        .chain(order.codes.iter().map(|code| ("codes", Some(code))));
+        .chain(order.codes.iter().map(|code| ("codes", Some(code))))
+        .chain(order.details().texts().map(|(name, text)| (name, Some(text))));
     for (name, text) in texts {
         let Some(text) = text else { continue };
         check_text(name, text)?;
@@ -262,7 +270,21 @@ pub(super) fn read_order(value: &Value) -> Result<Order, String> {
     if order.codes.is_empty() && !order.cancelled {
         return Err("`codes` is empty: no parcel could ever be told to be this order's".to_owned());
     }
+    let details = order.details();
+    if details.country.as_ref().is_some_and(|country| !is_capitals(country, 2)) {
+        return Err("`country` is two capital letters (ISO 3166-1 alpha-2), e.g. TH".to_owned());
+    }
+    if details.cod.as_ref().is_some_and(|cod| !is_capitals(&cod.currency, 3)) {
+        return Err("`cod.currency` is three capital letters (ISO 4217), e.g. THB".to_owned());
+    }
+    if details.cod.as_ref().is_some_and(|cod| cod.minor > MINOR_MOST) {
+        return Err(format!("`cod.minor` is at most {MINOR_MOST}"));
+    }
     Ok(order)
+}
+
+fn is_capitals(text: &str, count: usize) -> bool {
+    text.len() == count && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Parts of at most [`PART_ORDERS`] orders and [`PART_BYTES`] bytes, the last one marked.
@@ -273,8 +295,9 @@ fn split(id: &str, orders: Vec<Order>) -> Vec<OrderBatch> {
         let texts = order.order.len()
             + order.destination.len()
             + order.carrier.as_ref().map_or(0, String::len)
-            + order.codes.iter().map(|code| code.len() + 4).sum::<usize>();
-        let needs = texts + ORDER_FRAME;
+            + order.codes.iter().map(|code| code.len() + 4).sum::<usize>()
+            + order.details().texts().map(|(_, text)| text.len()).sum::<usize>();
+        let needs = texts + ORDER_FRAME + order.details.as_ref().map_or(0, |_| DETAILS_FRAME);
         match parts.last_mut() {
             Some(part) if part.orders.len() < PART_ORDERS && size + needs <= PART_BYTES => {
                 part.orders.push(order);

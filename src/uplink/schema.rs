@@ -241,6 +241,22 @@ mod tests {
             (with("hold", json!("mood")), false),
             (with("hold", json!(null)), true),
             (with("cancelled", json!("yes")), false),
+            (with("country", json!("TH")), true),
+            (with("country", json!("Thailand")), false),
+            (with("postcode", json!("10110")), true),
+            (with("postcode", json!("")), false),
+            (with("weight_g", json!(-1)), false),
+            (with("size_mm", json!([300, 200, 100])), true),
+            (with("size_mm", json!([300, 200])), false),
+            (with("size_mm", json!([300, 200, 70_000])), false),
+            (with("cod", json!({"minor": 129_900, "currency": "THB"})), true),
+            (with("cod", json!({"minor": 129_900, "currency": "baht"})), false),
+            (with("cod", json!({"minor": 9_007_199_254_740_992_u64, "currency": "VND"})), false),
+            (with("cod", json!({"currency": "THB"})), false),
+            (with("fragile", json!(true)), true),
+            (with("dangerous_goods", json!("no")), false),
+            (with("customer", json!("x".repeat(129))), false),
+            (with("goods", json!(null)), true),
         ];
         for hold in schema["properties"]["orders"]["items"]["properties"]["hold"]["enum"].as_array().unwrap()
         {

@@ -59,6 +59,7 @@ pub fn order(track: u64) -> Order {
         carrier: Some("KERRY".to_owned()),
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

@@ -39,6 +39,7 @@ fn order(parcel: u64) -> Order {
         carrier: Some("sf".to_owned()),
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

@@ -237,6 +237,7 @@ pub(super) mod tests {
             carrier: None,
             cancelled: false,
             hold: None,
+            details: None,
         }
     }
 

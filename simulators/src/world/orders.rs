@@ -49,6 +49,7 @@ pub fn paper(
         carrier,
         cancelled: false,
         hold: None,
+        details: None,
     };
     let Some((fault, hold)) = withheld else {
         return Paper { first: vec![plain], revision: None };

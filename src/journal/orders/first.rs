@@ -112,6 +112,7 @@ pub(super) mod tests {
             carrier: None,
             cancelled: false,
             hold: None,
+            details: None,
         };
         let bytes = encode(&order);
         let body =

@@ -48,6 +48,7 @@ fn order(track: u64) -> Order {
         carrier: None,
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

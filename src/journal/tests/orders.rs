@@ -17,6 +17,7 @@ fn order(name: &str, revision: u32) -> Order {
         carrier: None,
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

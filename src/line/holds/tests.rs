@@ -100,6 +100,7 @@ fn rig_order(number: &str) -> Order {
         carrier: None,
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 

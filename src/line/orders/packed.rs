@@ -2,19 +2,20 @@
 //!
 //! ```text
 //!  0        4         8     9     11      13
-//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - -
-//!  | revis. | touched | flg | to  | carr. | number | codes | per code: code, key
-//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - -
+//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - +- - - - -
+//!  | revis. | touched | flg | to  | carr. | number | codes | per code: code, key| details
+//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - +- - - - -
 //! ```
 //! Numbers little-endian; texts with two bytes of length before them. Places and carriers are few and are
 //! numbers of [`Names`]. A key that is the code itself behind the prefix of waybills has no bytes of its own.
+//! An order without details has no bytes for them.
 //! This lives in memory only: nothing stores or publishes it.
 
 use std::collections::BTreeMap;
 
 use crate::identify::Key;
 use crate::line::Tick;
-use crate::line::event::{Hold, Order};
+use crate::line::event::{Cod, Details, Hold, Order};
 
 /// Where the texts begin.
 const TEXTS: usize = 13;
@@ -108,6 +109,9 @@ impl Packed {
                 text(&mut bytes, &key.0);
             }
         }
+        if let Some(details) = &order.details {
+            bytes.extend(pack_details(details, names)?);
+        }
         Some(Packed(bytes.into_boxed_slice()))
     }
 
@@ -149,7 +153,7 @@ impl Packed {
 
     /// Whether one of its codes has this key.
     pub fn has(&self, key: &Key) -> bool {
-        self.codes().any(|(code, own)| match own {
+        self.codes().any(|(code, own, _)| match own {
             Some(own) => own == key.0.as_bytes(),
             None => key.0.strip_prefix(WAYBILL).is_some_and(|rest| rest.as_bytes() == code),
         })
@@ -158,7 +162,7 @@ impl Packed {
     /// The keys of its codes, each once.
     pub fn keys(&self) -> Vec<Key> {
         let mut keys: Vec<Key> = Vec::new();
-        for (code, own) in self.codes() {
+        for (code, own, _) in self.codes() {
             let key = match own {
                 Some(own) => Key(string(own)),
                 None => Key(format!("{WAYBILL}{}", string(code))),
@@ -177,16 +181,22 @@ impl Packed {
         Order {
             order: string(self.number()),
             revision: self.revision(),
-            codes: self.codes().map(|(code, _)| string(code)).collect(),
+            codes: self.codes().map(|(code, ..)| string(code)).collect(),
             destination: names.name(short(9)).unwrap_or_default().to_owned(),
             carrier: names.name(short(11)).map(str::to_owned),
             cancelled: self.0[8] & CANCELLED != 0,
             hold: hold.checked_sub(1).and_then(|at| HOLDS.get(at)).copied(),
+            details: self.details(names),
         }
     }
 
-    /// Codes, and their keys where those are not the codes themselves.
-    fn codes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    fn details(&self, names: &Names) -> Option<Box<Details>> {
+        let end = self.codes().last().map_or_else(|| self.text(TEXTS).1 + 1, |(_, _, end)| end);
+        unpack_details(&self.0[end..], names).map(Box::new)
+    }
+
+    /// Codes, their keys where those are not the codes themselves, and the place behind them.
+    fn codes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, usize)> {
         let (_, mut at) = self.text(TEXTS);
         let count = self.0[at];
         at += 1;
@@ -194,11 +204,11 @@ impl Packed {
             let (code, behind) = self.text(at);
             if self.0[behind..behind + 2] == SAME.to_le_bytes() {
                 at = behind + 2;
-                return (code, None);
+                return (code, None, at);
             }
             let (key, behind) = self.text(behind);
             at = behind;
-            (code, Some(key))
+            (code, Some(key), at)
         })
     }
 
@@ -211,6 +221,62 @@ impl Packed {
         let len = usize::from(u16::from_le_bytes([self.0[at], self.0[at + 1]]));
         (&self.0[at + 2..at + 2 + len], at + 2 + len)
     }
+}
+
+/// Details with numbers for the names that many orders share.
+type Short = (
+    (Option<u16>, Option<String>, Option<u16>, Option<u16>, Option<u16>),
+    (Option<u32>, Option<[u16; 3]>, Option<u16>),
+    Option<(u64, u16)>,
+    (Option<bool>, Option<bool>, Option<String>),
+);
+
+fn pack_details(details: &Details, names: &mut Names) -> Option<Vec<u8>> {
+    let mut number = |name: &Option<String>| match name {
+        Some(name) => names.number(name).map(Some),
+        None => Some(None),
+    };
+    let cod = match &details.cod {
+        Some(cod) => Some((cod.minor, number(&Some(cod.currency.clone()))??)),
+        None => None,
+    };
+    let short: Short = (
+        (
+            number(&details.country)?,
+            details.postcode.clone(),
+            number(&details.service)?,
+            number(&details.customer)?,
+            number(&details.goods)?,
+        ),
+        (details.weight_g, details.size_mm, number(&details.pack)?),
+        cod,
+        (details.fragile, details.dangerous_goods, details.return_of.clone()),
+    );
+    // Numbers and short texts in memory: nothing of this can fail.
+    bincode::serde::encode_to_vec(short, bincode::config::standard()).ok()
+}
+
+fn unpack_details(bytes: &[u8], names: &Names) -> Option<Details> {
+    // Nothing stands there where the order has none.
+    let (short, _): (Short, usize) =
+        bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok()?;
+    let ((country, postcode, service, customer, goods), (weight_g, size_mm, pack), cod, rest) = short;
+    let (fragile, dangerous_goods, return_of) = rest;
+    let name = |number: Option<u16>| names.name(number?).map(str::to_owned);
+    Some(Details {
+        country: name(country),
+        postcode,
+        service: name(service),
+        customer: name(customer),
+        goods: name(goods),
+        weight_g,
+        size_mm,
+        pack: name(pack),
+        cod: cod.and_then(|(minor, currency)| Some(Cod { minor, currency: name(Some(currency))? })),
+        fragile,
+        dangerous_goods,
+        return_of,
+    })
 }
 
 fn seconds(at: Tick) -> u32 {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::line::event::Hold;
+use crate::line::event::{Cod, Details, Hold};
 
 fn rules() -> CarrierRules {
     CarrierRules::default()
@@ -18,6 +18,7 @@ fn order(number: &str, revision: u32, codes: &[&str]) -> Order {
         carrier: None,
         cancelled: false,
         hold: None,
+        details: None,
     }
 }
 
@@ -27,6 +28,24 @@ fn key(code: &str) -> Key {
 
 fn take(table: &mut OrderTable, order: &Order) -> Result<Upserted, OrderRefusal> {
     table.upsert(order, &rules(), Tick(0))
+}
+
+fn details(number: u32) -> Details {
+    let text = |of: &str| number.is_multiple_of(2).then(|| format!("{of}-{number}"));
+    Details {
+        country: Some("TH".to_owned()),
+        postcode: text("10110"),
+        service: text("STD"),
+        customer: text("acme"),
+        goods: None,
+        weight_g: Some(number * 300),
+        size_mm: (number == 1).then_some([300, 200, 100]),
+        pack: text("FOAM"),
+        cod: (number == 3).then(|| Cod { minor: 129_900, currency: "THB".to_owned() }),
+        fragile: Some(number == 4),
+        dangerous_goods: None,
+        return_of: text("SO"),
+    }
 }
 
 fn arbitrary() -> impl Strategy<Value = Order> {
@@ -41,6 +60,7 @@ fn arbitrary() -> impl Strategy<Value = Order> {
             carrier: (revision % 2 == 1).then(|| "KERRY-TH".to_owned()),
             cancelled,
             hold,
+            details: (revision > 2).then(|| Box::new(details(number))),
             ..order(&format!("SO-{number}"), revision, &codes)
         }
     })
