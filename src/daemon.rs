@@ -20,6 +20,7 @@ mod anchored;
 mod errands;
 mod line_thread;
 mod log;
+mod plan_desk;
 mod recovery;
 mod shown;
 mod supervise;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -39,6 +40,7 @@ use self::acknowledge::Acknowledge;
 use self::anchored::Anchored;
 use self::errands::Errands;
 use self::line_thread::{Control, Ends, Known, LineThread, ORDERS_A_TURN};
+use self::plan_desk::{Begun, PlanDesk};
 use self::recovery::TakenUp;
 use self::shown::Shown;
 use self::supervise::Supervisor;
@@ -54,7 +56,7 @@ use crate::line::record::{Alarm, Severity};
 use crate::line::status::LineStatus;
 use crate::line::{KnownOrder, Tick};
 use crate::panel;
-use crate::site::{Finding, Loaded, Site};
+use crate::site::{Finding, Site, SortPlan};
 use crate::uplink::Topics;
 use crate::uplink::down::{Notice, Part};
 use crate::uplink::downstream::{self, Downstream, ERRANDS};
@@ -116,15 +118,20 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 pub fn run(directory: &Path) -> Result<(), RunError> {
     log::begin();
     let loaded = crate::site::load_with_sources(directory).map_err(RunError::Configuration)?;
-    let Loaded { site, warnings, sources } = loaded;
-    let site = Arc::new(site);
-    for warning in &warnings {
+    for warning in &loaded.warnings {
         tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
     }
     let board = Board::default();
+    let begun = plan_desk::begin(loaded, &board);
+    let (control, control_in) = crossbeam_channel::bounded(4);
+    let plans = Arc::new(PlanDesk::new(&begun, control.clone()));
+    let Begun { site, sources, .. } = begun;
+    let site = Arc::new(site);
     let store = &site.store.directory;
     let resume = crate::journal::inflight_resume(store);
-    let taken_up = resume.as_ref().and_then(|resume| recovery::from_log(&site, resume));
+    let archived = store.clone();
+    let plan_of = move |hash: &str| archived_plan(&archived, hash);
+    let taken_up = resume.as_ref().and_then(|resume| recovery::from_log(&site, resume, &plan_of));
     let resume = taken_up.as_ref().and(resume.as_ref());
 
     let (plc_acks, acks) = watch::channel(None);
@@ -144,7 +151,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         Some(taken_up) => (taken_up, Store::Opening(opening)),
         None => {
             let opened = opening.wait()?;
-            (recovery::from_store(&site, &opened), Store::Open(Box::new(opened)))
+            (recovery::from_store(&site, &opened, &plan_of), Store::Open(Box::new(opened)))
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -163,7 +170,8 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         acks,
         events_durable,
         notices: (answers, Some(notices)),
-        sources,
+        plans,
+        control: (control, control_in),
         orders_back: Arc::default(),
     };
     let result = runtime.block_on(running.run(taken_up, store));
@@ -186,6 +194,15 @@ fn archive(store: &Path, sources: &[ConfigFile]) -> String {
     })
 }
 
+/// The plan of a configuration that the line has run with.
+fn archived_plan(store: &Path, hash: &str) -> Option<Arc<SortPlan>> {
+    let files = crate::journal::read_config(store, hash).inspect_err(
+        |error| tracing::error!(%error, "a plan that was in force is not in the store's archive"),
+    );
+    let loaded = crate::site::load_from_sources(&files.ok()?).ok()?;
+    Some(Arc::new(loaded.site.plan))
+}
+
 /// The store, open or on its way.
 enum Store {
     Open(Box<Opened>),
@@ -206,8 +223,10 @@ struct Running {
     events_durable: watch::Receiver<u64>,
     /// What the client that answers upstream is told, and the end to tell it by.
     notices: (mpsc::Sender<Notice>, Option<mpsc::Receiver<Notice>>),
-    /// The configuration's files, as they were checked.
-    sources: Vec<ConfigFile>,
+    /// Knows and changes the plan in force.
+    plans: Arc<PlanDesk>,
+    /// What the shell says to the line's thread.
+    control: (Sender<Control>, Receiver<Control>),
     /// The register's orders have been given to the core: what upstream sends comes behind them.
     orders_back: Arc<AtomicBool>,
 }
@@ -216,7 +235,7 @@ impl Running {
     async fn run(mut self, taken_up: TakenUp, store: Store) -> Result<(), RunError> {
         let mut beats = Beats::default();
         let (events, events_in) = crossbeam_channel::bounded(EVENTS_WAITING);
-        let (control, control_in) = crossbeam_channel::bounded(4);
+        let (control, control_in) = self.control.clone();
         let (commands, commands_in) = mpsc::channel(COMMANDS_WAITING);
         let (status, status_seen) = watch::channel(Arc::new(LineStatus {
             state: "starting".to_owned(),
@@ -282,6 +301,7 @@ impl Running {
             self.handle.clone(),
             self.site.plc.name.clone(),
             self.directory.clone(),
+            Arc::clone(&self.plans),
         );
         let ended = supervisor.run(opened, panel, panel_stands).await;
 
@@ -381,8 +401,7 @@ impl Running {
         downstream.show_staged(version);
         let (reader, site) = (self.handle.reader(), Arc::clone(&self.site));
         let work = Errands {
-            sources: std::mem::take(&mut self.sources),
-            plan: self.site.plan.version.clone(),
+            plans: Arc::clone(&self.plans),
             store: self.site.store.directory.clone(),
             evidence: Arc::new(move |code| shown::answer(&reader, &site, code)),
             events: events.clone(),

@@ -169,6 +169,13 @@ impl Daemon {
         let _ = self.child.wait();
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::HUP);
+        }
+    }
+
     /// SIGTERM, and its exit status; killed if it does not end in time.
     pub fn terminate(mut self) -> Option<ExitStatus> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)?;

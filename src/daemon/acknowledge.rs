@@ -71,6 +71,17 @@ impl Acknowledge {
                 refused: Vec::new(),
                 plan: Some(super::errands::staged(&staged.version)),
             }),
+            Event::PlanInForce(change) => {
+                if let Some(message) = &change.message {
+                    self.answer(Durable {
+                        down: Down::Plans,
+                        message: message.clone(),
+                        accepted: 1,
+                        refused: Vec::new(),
+                        plan: Some(super::errands::in_force(&change.version)),
+                    });
+                }
+            }
             _ => {}
         }
     }

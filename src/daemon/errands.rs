@@ -12,11 +12,12 @@ use crossbeam_channel::Sender;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::plan_desk::{Came, PlanDesk, PlanError};
 use crate::evidence::EvidenceError;
 use crate::evidence::answer::{Answer, AnswerError};
-use crate::journal::{ConfigFile, PlanAbout, stage_plan};
+use crate::journal::{PlanAbout, stage_plan};
 use crate::line::event::{Event, StagedPlan};
-use crate::site::{Finding, load_from_sources};
+use crate::site::Finding;
 use crate::uplink::down::{Down, Errand, Notice};
 use crate::uplink::downstream::ERRANDS;
 use crate::uplink::orders::{Ack, PlanAck, REFUSALS_BYTES, Refusal};
@@ -29,21 +30,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_BYTES: usize = 48 * 1024;
 /// Pause before a record is offered again to a full channel of the core.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
-/// The file a plan takes the place of.
-const TABLE: &str = "sort-plan.csv";
 /// How a staged plan comes into force.
-const COMES_INTO_FORCE: &str = "not by itself: bring it into the configuration as sort-plan.csv and restart \
-                                sortd; a plan is not yet swapped while the line runs";
+const COMES_INTO_FORCE: &str = "not by itself: send it with `activate`, or bring it into the configuration as \
+                                sort-plan.csv and reload";
 
 /// Writes the claim bundle of a code into the store; may block.
 pub type AnswerOf = Arc<dyn Fn(&str) -> Result<Answer, AnswerError> + Send + Sync>;
 
 /// What the work is done with.
 pub struct Errands {
-    /// The configuration that runs.
-    pub sources: Vec<ConfigFile>,
-    /// Version of the plan in force.
-    pub plan: String,
+    /// Knows and changes the plan in force.
+    pub plans: Arc<PlanDesk>,
     /// The store.
     pub store: PathBuf,
     /// Writes a claim bundle; may block.
@@ -91,28 +88,30 @@ impl Errands {
 
     /// Checks and stages a plan. `None`: its record is on its way.
     fn plan(&self, plan: PlanMessage) -> Option<Ack> {
-        let PlanMessage { id, table, name, activate: _ } = plan;
-        let mut sources = self.sources.clone();
-        sources.retain(|(file, _)| file != TABLE);
-        sources.push((TABLE.to_owned(), table.clone().into_bytes()));
-        let site = match load_from_sources(&sources) {
-            Ok(loaded) => loaded.site,
+        let PlanMessage { id, table, name, activate } = plan;
+        let version = match self.plans.check(&table) {
+            Ok(plan) => plan.version,
             Err(findings) => return Some(not_a_plan(id, &findings)),
         };
-        let version = site.plan.version;
-        if version == self.plan {
-            let in_force = PlanAck {
-                version,
-                state: "in_force".to_owned(),
-                comes_into_force: "it is what the line sorts by already".to_owned(),
-            };
-            return Some(Ack { plan: Some(in_force), ..Ack::taken(id, 1, Vec::new()) });
+        if version == self.plans.version() {
+            return Some(Ack { plan: Some(in_force(&version)), ..Ack::taken(id, 1, Vec::new()) });
         }
         let staged_us = Clock::default().wall_us();
         let about = PlanAbout { version: version.clone(), name: name.clone(), staged_us };
         if let Err(error) = stage_plan(&self.store, &about, &table) {
             tracing::error!(%error, plan = %version, "a plan could not be staged");
             return Some(failed(&id, format!("the store does not take it: {error}")));
+        }
+        if activate {
+            return match self.plans.activate(&table, name, &id) {
+                // It is answered once the change is durable.
+                Ok(Came::Next(_)) | Err(PlanError::Ended) => None,
+                Ok(Came::Already(version)) => {
+                    Some(Ack { plan: Some(in_force(&version)), ..Ack::taken(id, 1, Vec::new()) })
+                }
+                Err(PlanError::Refused(findings)) => Some(not_a_plan(id, &findings)),
+                Err(error) => Some(failed(&id, error.to_string())),
+            };
         }
         let mut event = Event::PlanStaged(StagedPlan { message: id, version, name });
         loop {
@@ -143,6 +142,15 @@ impl Errands {
             "bytes": answer.bytes, "evidence": answer.evidence,
         });
         Ack { answer: Some(answer), ..Ack::taken(id, 0, Vec::new()) }
+    }
+}
+
+/// What is said of the plan that the line sorts by.
+pub fn in_force(version: &str) -> PlanAck {
+    PlanAck {
+        version: version.to_owned(),
+        state: "in_force".to_owned(),
+        comes_into_force: "the line sorts by it; what was decided before stays as it was decided".to_owned(),
     }
 }
 

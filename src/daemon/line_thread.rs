@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
-use crate::line::event::{Command, Event, HoldOrder, RetiredOrder};
+use crate::line::event::{Command, Event, HoldOrder, PlanInForce, RetiredOrder};
 use crate::line::record::Entry;
 use crate::line::status::LineStatus;
 use crate::line::{KnownOrder, Line, Tick};
+use crate::site::SortPlan;
 use crate::watch::beat::Beat;
 use crate::watch::clock::Clock;
 
@@ -78,6 +79,8 @@ pub enum Control {
     Orders(Vec<Known>),
     /// All orders of the register have been given.
     OrdersLoaded(u64),
+    /// Another sort plan comes into force.
+    Plan(Arc<SortPlan>, PlanInForce),
     /// Ask for no more parcels.
     Leave,
     /// End the thread, with a last snapshot.
@@ -186,6 +189,10 @@ impl LineThread {
             Ok(Control::OrdersLoaded(count)) => {
                 self.step(Event::OrdersLoaded(count));
                 self.next_retirement = Some(self.clock.now().plus_ms(RETIRE_EVERY_MS));
+            }
+            Ok(Control::Plan(plan, change)) => {
+                self.line.offer_plan(plan);
+                self.step(Event::PlanInForce(change));
             }
             Ok(Control::Leave) => self.hold(true, LEAVING),
             Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use crate::journal::{Numbered, Opened, Resume};
-use crate::line::record::Entry;
+use crate::line::event::Event;
+use crate::line::record::{Body, Entry, Input};
 use crate::line::{Line, Tick};
-use crate::site::Site;
+use crate::site::{Site, SortPlan};
+
+/// The plan of a configuration in the store's archive.
+pub type PlanOf<'a> = &'a dyn Fn(&str) -> Option<Arc<SortPlan>>;
 
 /// A line taken up again.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub struct TakenUp {
 
 /// Takes up the in-flight log; `None` where its snapshot is not one of this version, so that the store must
 /// be waited for.
-pub fn from_log(site: &Arc<Site>, resume: &Resume) -> Option<TakenUp> {
+pub fn from_log(site: &Arc<Site>, resume: &Resume, plans: PlanOf<'_>) -> Option<TakenUp> {
     let mut line = match Line::from_snapshot(Arc::clone(site), &resume.snapshot) {
         Ok(line) => line,
         Err(error) => {
@@ -33,13 +37,13 @@ pub fn from_log(site: &Arc<Site>, resume: &Resume) -> Option<TakenUp> {
         }
     };
     let (entries, unrecorded) =
-        take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry));
+        take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry), plans);
     let last_tick = resume.last_tick().unwrap_or_default().max(line.last_tick());
     Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries, unrecorded })
 }
 
 /// Takes up what the store holds; an empty line where it holds nothing that makes a whole state.
-pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
+pub fn from_store(site: &Arc<Site>, opened: &Opened, plans: PlanOf<'_>) -> TakenUp {
     let next_seq = opened.last_seq + 1;
     let mut line = Line::new(Arc::clone(site));
     let (mut taken, mut unrecorded) = (0, Vec::new());
@@ -56,7 +60,7 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
                 .iter()
                 .map(|record| Entry { at: record.at, body: record.body.clone() })
                 .collect();
-            (taken, unrecorded) = take_again(&mut line, entries.iter());
+            (taken, unrecorded) = take_again(&mut line, entries.iter(), plans);
         } else {
             tracing::error!(
                 remedy = "count what is on the belt by hand: the sums begin anew",
@@ -68,8 +72,20 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
 }
 
 /// How many entries were taken, and what is still to be recorded of what they led to.
-fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> (usize, Vec<Entry>) {
+fn take_again<'a>(
+    line: &mut Line,
+    entries: impl Iterator<Item = &'a Entry>,
+    plans: PlanOf<'_>,
+) -> (usize, Vec<Entry>) {
     let entries: Vec<Entry> = entries.cloned().collect();
+    let wanted = line.wants_plan().map(str::to_owned);
+    let changes = entries.iter().filter_map(|entry| match &entry.body {
+        Body::Input(Input::Event(Event::PlanInForce(change))) => Some(change.configuration.clone()),
+        Body::Input(_) | Body::Fact(_) => None,
+    });
+    for plan in wanted.into_iter().chain(changes).filter_map(|hash| plans(&hash)) {
+        line.offer_plan(plan);
+    }
     let differences = line.take_again(&entries);
     if differences.count > 0 {
         tracing::error!(

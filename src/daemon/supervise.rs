@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::plan_desk::{Came, PlanDesk, PlanError};
 use super::{RunError, system};
 use crate::journal::{DEVICE, JournalHandle, JournalState, JournalStatus, OpeningError};
 use crate::line::record::{Alarm, Severity};
@@ -34,6 +36,7 @@ pub struct Supervisor {
     handle: JournalHandle,
     plc: String,
     directory: PathBuf,
+    plans: Arc<PlanDesk>,
     cycles: u64,
     /// Looks in a row at which records waited and none had become durable since the one before.
     slow: u32,
@@ -48,8 +51,9 @@ impl Supervisor {
         handle: JournalHandle,
         plc: String,
         directory: PathBuf,
+        plans: Arc<PlanDesk>,
     ) -> Supervisor {
-        Supervisor { beats, board, handle, plc, directory, cycles: 0, slow: 0, polls: 0 }
+        Supervisor { beats, board, handle, plc, directory, plans, cycles: 0, slow: 0, polls: 0 }
     }
 
     /// Until SIGTERM or SIGINT, or until something the line cannot run without has ended.
@@ -73,7 +77,7 @@ impl Supervisor {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                _ = hang_up.recv() => reload(self.directory.clone()).await,
+                _ = hang_up.recv() => reload(self.directory.clone(), Arc::clone(&self.plans)).await,
                 result = &mut opened, if !store_open => match result {
                     Ok(Ok(())) => store_open = true,
                     Ok(Err(error)) => return Err(error.into()),
@@ -145,28 +149,46 @@ impl Supervisor {
     }
 }
 
-/// Checks a changed configuration and says what becomes of it. A running line takes it at its next start
-/// only: said, never silently ignored. Errors leave everything as it is.
-async fn reload(directory: PathBuf) {
+/// Checks a changed configuration and says what becomes of it. A sort plan that was changed comes into force at
+/// once; the other files take effect at the next start: said, never silently ignored. Errors leave everything as
+/// it is.
+async fn reload(directory: PathBuf, plans: Arc<PlanDesk>) {
     systemd::reloading();
-    let loaded = tokio::task::spawn_blocking(move || crate::site::load(&directory)).await;
-    match loaded {
-        Ok(Ok((site, warnings))) => {
-            for warning in warnings.iter().take(FINDINGS_LOGGED) {
-                tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
-            }
-            tracing::warn!(
-                plan = %site.plan.version,
-                remedy = "restart sortd to take it; what is on the belt goes on",
-                "SIGHUP: the configuration is valid, and takes effect at the next start"
-            );
+    let work = tokio::task::spawn_blocking(move || {
+        let loaded = crate::site::load_with_sources(&directory).map_err(PlanError::Refused)?;
+        for warning in loaded.warnings.iter().take(FINDINGS_LOGGED) {
+            tracing::warn!(place = %warning, remedy = %warning.remedy, "configuration");
         }
-        Ok(Err(findings)) => {
+        Ok((plans.reload(&loaded)?, plans.version()))
+    });
+    match work.await {
+        Ok(Ok(((came, others), version))) => {
+            match came {
+                Some(Came::Next(version)) => {
+                    tracing::info!(plan = %version, "SIGHUP: the sort plan is in force")
+                }
+                Some(Came::Already(version)) => {
+                    tracing::info!(plan = %version, "SIGHUP: the sort plan was in force already");
+                }
+                None => {
+                    tracing::info!(plan = %version, "SIGHUP: sort-plan.csv is as it was; the plan in force stays")
+                }
+            }
+            if !others.is_empty() {
+                tracing::warn!(
+                    changed = ?others,
+                    remedy = "restart sortd to take them; what is on the belt goes on",
+                    "SIGHUP: other files were changed: they are valid, and take effect at the next start"
+                );
+            }
+        }
+        Ok(Err(PlanError::Refused(findings))) => {
             for finding in findings.iter().take(FINDINGS_LOGGED) {
                 tracing::error!(place = %finding, remedy = %finding.remedy, "configuration");
             }
             tracing::error!(errors = findings.len(), "SIGHUP: the running configuration stays as it is");
         }
+        Ok(Err(error)) => tracing::error!(%error, "SIGHUP: the running configuration stays as it is"),
         Err(error) => tracing::error!(%error, "SIGHUP: the configuration could not be checked"),
     }
     systemd::ready("sorting");

@@ -52,6 +52,7 @@ pub fn dropped(rule: Dropped) -> &'static str {
         Dropped::Closing => "正在封袋或换袋",
         Dropped::Passed => "包裹已过该格口的命令截止点",
         Dropped::LessRoom => "同一目的地的另一格口空位更多",
+        Dropped::OtherBag => "袋子是按之前的分拣计划为其他目的地开的",
     }
 }
 

@@ -24,8 +24,8 @@ use super::retention;
 use super::slip::sync_directory;
 use crate::watch::clock::Clock;
 
-/// Configurations kept: one changed every working day of the 180 days that are kept by default, and more.
-pub const CONFIGS_MOST: usize = 256;
+/// Configurations kept: another sort plan every hour of the 180 days that are kept by default.
+pub const CONFIGS_MOST: usize = 4_320;
 
 /// Bytes of all of them: a plan of 100,000 rows has 3 MB, and few lines have one.
 pub const CONFIGS_BYTES_MOST: u64 = 256 << 20;

@@ -115,7 +115,7 @@ pub use inflight::{Resume, read as inflight_resume};
 pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
 pub use orders::{Entry as RegisterEntry, HoldEntry, Register, RegisterError};
-pub use plans::{PLANS_MOST, PlanAbout, stage_plan, staged_plans};
+pub use plans::{InForce, PLANS_MOST, PlanAbout, plan_in_force, put_in_force, stage_plan, staged_plans};
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};
 pub use record::{DecodeError, EncodeError, RECORD_LIMIT, VALUE_LIMIT};

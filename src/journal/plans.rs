@@ -1,8 +1,9 @@
-//! Plans from upstream that lie in the store, checked and not in force.
+//! Plans from upstream that lie in the store, checked, and which of them is in force.
 //!
 //! ```text
 //! plans/<version>/sort-plan.csv   the table as it came
 //! plans/<version>/about           what upstream calls it and when it came (a small file)
+//! plans/in-force                  the one that is, if it is not the file's (a small file)
 //! ```
 //! The directory appears whole or not at all: it is written under another name, synced and renamed.
 
@@ -18,6 +19,42 @@ use super::slip::{self, SlipError};
 pub const PLANS_MOST: usize = 32;
 const TABLE: &str = "sort-plan.csv";
 const ABOUT: &str = "about";
+const IN_FORCE: &str = "in-force";
+
+/// A plan from upstream that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Its version.
+    pub version: String,
+    /// The configuration with it, in the archive.
+    pub configuration: String,
+    /// Version of the file's plan that it took the place of.
+    pub over: String,
+}
+
+/// Notes which plan from upstream is in force, durably; `None`: the file's.
+pub fn put_in_force(store: &Path, in_force: Option<&InForce>) -> Result<(), SlipError> {
+    let plans = store.join("plans");
+    let path = plans.join(IN_FORCE);
+    let at = |source| SlipError::Io { path: path.clone(), source };
+    match in_force {
+        Some(in_force) => {
+            fs::create_dir_all(&plans).map_err(at)?;
+            slip::write(&path, in_force)?;
+        }
+        None if path.exists() => fs::remove_file(&path).map_err(at)?,
+        None => return Ok(()),
+    }
+    slip::sync_directory(&plans)?;
+    slip::sync_directory(store)
+}
+
+/// The plan from upstream that is in force, if one is; a note that is damaged is none, and said in the log.
+pub fn plan_in_force(store: &Path) -> Option<InForce> {
+    let read = slip::read(&store.join("plans").join(IN_FORCE));
+    read.inspect_err(|error| tracing::error!(%error, "which plan was in force is not known; the file's is"))
+        .ok()?
+}
 
 /// A plan that lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -172,6 +172,7 @@ impl Core {
             + i64::from(self.site.belt.recirculation_mm.unwrap_or_default());
         let lost_at = self.lost_at(pass, way);
         fact_of(now, Fact::Decided(decided), out);
+        self.decided_now(key);
         self.reserve(to, alternate);
         if let Some(pass) = self.state.passes.get_mut(&key) {
             pass.phase =

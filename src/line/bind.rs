@@ -83,6 +83,7 @@ impl Core {
         };
         self.measures.decided(since_induction_us, reaction_us);
         fact_of(now, Fact::Decided(decided), out);
+        self.decided_now(key);
         self.reserve(choice.to, choice.alternate);
         if let Some(pass) = self.state.passes.get_mut(&key) {
             pass.phase = Phase::Bound(Bound {

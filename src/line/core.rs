@@ -8,12 +8,13 @@ use super::event::{Command, Event, Order, RetiredOrder, Started};
 use super::holds::HoldTable;
 use super::orders::{KnownOrder, OrderTable, Upserted};
 use super::outcome::Reason;
+use super::plans::Plans;
 use super::record::{Alarm, Body, Entry, Fact, Input, Severity};
 use super::state::{ChuteState, Mode, Pass, Phase, State};
 use super::{ChuteNo, PassKey, Tick};
 use crate::identify::Key;
 use crate::line::measures::Measures;
-use crate::site::Site;
+use crate::site::{Site, SortPlan};
 
 /// A parcel is lost when it has not arrived by this part of its way, in tenths.
 const LOST_AFTER_TENTHS: i64 = 15;
@@ -28,6 +29,11 @@ pub struct Core {
     pub(super) state: State,
     pub(super) orders: OrderTable,
     pub(super) holds: HoldTable,
+    /// The sort plan in force.
+    pub(super) plan: Arc<SortPlan>,
+    /// Those that were made ready to come into force, in the order in which they will.
+    pub(super) offered: Vec<Arc<SortPlan>>,
+    pub(super) plans: Plans,
     pub(super) measures: Measures,
     /// Bits of the readers that always answer: the scanners, where there is no gate to wait for.
     pub(super) all_answer: u64,
@@ -47,6 +53,9 @@ impl Core {
         state.commands.next = 1;
         let mut core = Core {
             all_answer: all_answer(&site),
+            plan: Arc::new(site.plan.clone()),
+            offered: Vec::new(),
+            plans: Plans::default(),
             site,
             state,
             orders: OrderTable::default(),
@@ -128,12 +137,8 @@ impl Core {
 
     fn take(&mut self, now: Tick, event: Event, out: &mut Actions) {
         match event {
-            Event::Tick
-            | Event::Encoder(_)
-            | Event::Heard(_)
-            | Event::Configured { .. }
-            | Event::PlanStaged(_)
-            | Event::Photo(_) => {}
+            Event::Tick | Event::Encoder(_) | Event::Heard(_) | Event::PlanStaged(_) | Event::Photo(_) => {}
+            Event::Configured { hash } => self.plans.configuration = Some(hash),
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),
             Event::PlcDetached => self.plc_detached(now, out),
@@ -163,12 +168,15 @@ impl Core {
             Event::Ask(ask) => self.asked(now, &ask, out),
             Event::Holds(batch) => self.holds_came(now, &batch, out),
             Event::OrdersRetired(orders) => self.retire(now, &orders, out),
+            Event::PlanInForce(change) => self.plan_in_force(&change),
         }
     }
 
     fn started(&mut self, now: Tick, started: &Started, out: &mut Actions) {
         self.state.boot = started.boot;
         self.state.plan.clone_from(&started.plan);
+        self.plan = Arc::new(self.site.plan.clone());
+        self.plans.configuration = None;
         self.state.plc.attached = false;
         self.state.orders_loaded = false;
         self.state.holds.clear();

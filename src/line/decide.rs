@@ -226,9 +226,8 @@ impl Core {
 
     /// Whether a decision no longer fits its order: released from a hold, or another destination.
     fn bound_elsewhere(&self, to: Target, order: &Order) -> bool {
-        let routes = self.site.plan.routes.get(&order.destination);
         match to {
-            Target::Chute(chute) => routes.is_none_or(|routes| !routes.contains(&chute)),
+            Target::Chute(chute) => !self.takes(chute, &order.destination),
             Target::Recirculate(_) => false,
             Target::Exception(_, reason) => is_hold(reason),
         }
@@ -240,11 +239,11 @@ impl Core {
             self.send_to_exception_of(now, key, reason, Some(&order.destination), out);
             return;
         }
-        let Some(routes) = self.site.plan.routes.get(&order.destination).cloned() else {
+        let Some(routes) = self.plan.routes.get(&order.destination).cloned() else {
             self.send_to_exception_of(now, key, Reason::NoRoute, Some(&order.destination), out);
             return;
         };
-        let choice = self.choose(key, &routes, &|_| 0);
+        let choice = self.choose(key, &order.destination, &routes, &|_| 0);
         self.bind(now, key, choice, Some(order.destination.clone()), out);
     }
 
@@ -264,14 +263,25 @@ impl Core {
         let Some(routes) = plan.routes.get(&order.destination) else {
             return Some(exception(Reason::NoRoute));
         };
-        Some(self.choose(key, routes, moved).to)
+        Some(self.choose(key, &order.destination, routes, moved).to)
     }
 
     /// Among the destination's chutes the open one with most room; the next best becomes its alternate. `moved`
     /// says how many parcels more a chute is taken to hold than it does: none, but in a trial.
-    fn choose(&self, key: PassKey, routes: &[ChuteNo], moved: &dyn Fn(ChuteNo) -> i32) -> Choice {
+    fn choose(
+        &self,
+        key: PassKey,
+        destination: &str,
+        routes: &[ChuteNo],
+        moved: &dyn Fn(ChuteNo) -> i32,
+    ) -> Choice {
         let mut candidates: Vec<Candidate> =
             routes.iter().filter_map(|&number| self.candidate(key, number, moved(number))).collect();
+        for candidate in &mut candidates {
+            if candidate.dropped.is_none() && self.is_kept_from(candidate.chute, destination) {
+                candidate.dropped = Some(Dropped::OtherBag);
+            }
+        }
         let room = |candidate: &Candidate| {
             i32::from(candidate.capacity)
                 - i32::from(candidate.filled)

@@ -34,7 +34,7 @@ impl Core {
             key: pass.identity.as_ref().map(|identity| identity.key.clone()),
             uri: pass.identity.as_ref().and_then(|identity| identity.uri.clone()),
             outcome,
-            plan: self.state.plan.clone(),
+            plan: self.plan_of_ended(key),
             slack_ms,
             destination: order.map(|order| order.destination),
         };
@@ -106,6 +106,7 @@ impl Core {
         let parcels = std::mem::take(&mut state.filled);
         state.closing_by = None;
         state.failures = 0;
+        self.let_go_of_plans();
         fact_of(now, Fact::ChuteEmptied { chute, parcels }, out);
         self.clear_alarm(now, &format!("chute-{}-faulted", chute.0), out);
         self.clear_alarm(now, &format!("wrong-chute-{}", chute.0), out);

@@ -74,6 +74,23 @@ pub enum Event {
     OrdersRetired(Vec<RetiredOrder>),
     /// A plan from upstream was checked and lies in the store: the core only records it.
     PlanStaged(StagedPlan),
+    /// A plan that the shell has made ready comes into force for everything that is not decided yet.
+    PlanInForce(PlanInForce),
+}
+
+/// A sort plan that comes into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanInForce {
+    /// Its version.
+    pub version: String,
+    /// The configuration with this plan in it, in the store's archive: SHA-256 in hexadecimal.
+    pub configuration: String,
+    /// Who brought it: `upstream`, `reload`.
+    pub by: String,
+    /// What upstream calls it.
+    pub name: Option<String>,
+    /// `id` of the message, for its `acks`.
+    pub message: Option<String>,
 }
 
 /// A plan that was staged.

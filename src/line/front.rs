@@ -13,9 +13,10 @@ use super::encoder::{EncoderTrack, extend};
 use super::event::{EncoderPoll, Event, Heard, HoldOrder, Order, RetiredOrder};
 use super::holds::HoldTable;
 use super::orders::KnownOrder;
+use super::plans::Plans;
 use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
-use super::state::{SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_VERSION, State};
+use super::state::{SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_PLANS, SNAPSHOT_VERSION, State};
 use super::status::LineStatus;
 use super::trail::Trail;
 use super::{ChuteNo, PassKey, Tick};
@@ -106,12 +107,19 @@ impl Line {
             (holds, more) = bincode::serde::decode_from_slice(&contents[used..], config)?;
             used += more;
         }
+        let mut plans = Plans::default();
+        if *version >= SNAPSHOT_PLANS {
+            let more;
+            (plans, more) = bincode::serde::decode_from_slice(&contents[used..], config)?;
+            used += more;
+        }
         if used != contents.len() {
             return Err(SnapshotError::Longer(contents.len() - used));
         }
         let mut core = Core::with_state(site, state);
         core.load_orders(&orders);
         core.holds = holds;
+        core.plans = plans;
         Ok(Line::over(core))
     }
 
@@ -127,7 +135,7 @@ impl Line {
         let orders: Vec<Order> =
             self.core.state.passes.keys().flat_map(|key| self.core.orders_on(*key)).collect();
         bincode::serde::encode_into_std_write(
-            (&self.core.state, orders, &self.core.holds),
+            (&self.core.state, orders, &self.core.holds, &self.core.plans),
             &mut bytes,
             config,
         )?;
@@ -165,7 +173,11 @@ impl Line {
         if other.core.state.run_until.is_none() {
             self.core.state.run_out();
         }
-        Ok(self.core.state.differs_from(&other.core.state)?)
+        let mut parts = self.core.state.differs_from(&other.core.state)?;
+        if self.core.plans != other.core.plans {
+            parts.push("plans");
+        }
+        Ok(parts)
     }
 
     /// Takes a recorded input again.
@@ -231,7 +243,8 @@ impl Line {
             | Event::InductionHold { .. }
             | Event::DeviceState { .. }
             | Event::OrdersRetired(_)
-            | Event::PlanStaged(_) => self.core.apply(now, Input::Event(event), &mut out),
+            | Event::PlanStaged(_)
+            | Event::PlanInForce(_) => self.core.apply(now, Input::Event(event), &mut out),
             Event::Photo(photo) => {
                 let shows = self.trail.shown(&photo, &self.core);
                 self.core.apply(now, Input::Photo { photo, shows }, &mut out);
@@ -255,6 +268,28 @@ impl Line {
     /// Orders of the register, made ready outside of this thread; before [`Event::OrdersLoaded`].
     pub fn load_known(&mut self, orders: &[KnownOrder]) {
         self.core.load_known(orders);
+    }
+
+    /// A plan made ready outside of this thread; before its [`Event::PlanInForce`], or where a snapshot
+    /// [wants](Line::wants_plan) it.
+    pub fn offer_plan(&mut self, plan: Arc<SortPlan>) {
+        if self.wants_plan().is_some() && plan.version == self.core.state.plan {
+            self.core.plan = plan;
+        } else {
+            self.core.offered.push(plan);
+        }
+    }
+
+    /// The configuration, in the store's archive, with the plan that was in force when the snapshot was made; where
+    /// that is not the plan of the configuration it was taken up with.
+    pub fn wants_plan(&self) -> Option<&str> {
+        let other = self.core.plan.version != self.core.state.plan;
+        self.core.plans.configuration.as_deref().filter(|_| other)
+    }
+
+    /// The sort plan in force.
+    pub fn plan(&self) -> &Arc<SortPlan> {
+        &self.core.plan
     }
 
     /// An order of the register whose parcel has reached its chute.

@@ -18,6 +18,7 @@ mod measures;
 mod order;
 mod orders;
 pub mod outcome;
+mod plans;
 mod plc;
 #[cfg(test)]
 mod properties;

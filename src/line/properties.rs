@@ -1,14 +1,17 @@
 //! Rules that hold for every order of events, however odd.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::event::{Ask, Asked, Command, Event, Hold, HoldBatch, HoldOn, HoldOrder, Order};
 use super::outcome::Outcome;
-use super::record::{Decided, Dropped, Fact, Target};
+use super::plans::tests as plans;
+use super::record::{Body, Decided, Dropped, Entry, Fact, Input, Target};
 use super::tests::{EXCEPTION, Rig, site};
 use super::*;
+use crate::site::SortPlan;
 use crate::wire::plc::{CommandResult, Discharge, PlcEventKind, PlcFlags};
 
 /// Something that happens on the line.
@@ -74,6 +77,8 @@ enum Happening {
     Missed(u32),
     Reattach,
     NewEpoch(u16),
+    /// One of three plans comes into force.
+    Plan(usize),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -101,6 +106,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (1..100u32).prop_map(Happening::Missed),
         1 => Just(Happening::Reattach),
         1 => (1..4u16).prop_map(Happening::NewEpoch),
+        1 => (0..3usize).prop_map(Happening::Plan),
     ]
 }
 
@@ -188,7 +194,15 @@ fn happens(rig: &mut Rig, happening: Happening) {
             rig.event(Event::PlcDetached);
             rig.attach(epoch);
         }
+        Happening::Plan(which) => plans::swap(rig, plan(which)),
     }
+}
+
+/// One of three plans.
+fn plan(which: usize) -> Arc<SortPlan> {
+    let routes: [&[(&str, &[u16])]; 3] =
+        [&[("A", &[1, 2]), ("B", &[3])], &[("A", &[3]), ("B", &[1, 2])], &[("B", &[2, 3])]];
+    plans::plan(&format!("plan {which}"), routes[which])
 }
 
 /// What one story must never show.
@@ -224,6 +238,40 @@ fn check(rig: &Rig) -> Result<(), TestCaseError> {
     );
     rig.line.assert_reservations();
     commands_are_sound(rig)
+}
+
+/// Configurations that plans came into force with.
+fn configurations(entries: &[Entry]) -> Vec<String> {
+    let changes = entries.iter().filter_map(|entry| match &entry.body {
+        Body::Input(Input::Event(Event::PlanInForce(change))) => Some(change.configuration.clone()),
+        _ => None,
+    });
+    changes.collect()
+}
+
+fn plan_of(configuration: &str) -> Result<Arc<SortPlan>, TestCaseError> {
+    let which = configuration.rsplit(' ').next().and_then(|which| which.parse().ok());
+    which.map(plan).ok_or_else(|| TestCaseError::fail(format!("no plan in {configuration}")))
+}
+
+/// No bag holds sorted parcels of two destinations, whichever plans came and went; each was decided by a plan that
+/// had this chute for it.
+fn bags_are_pure(rig: &Rig) -> Result<(), TestCaseError> {
+    let mut bags: BTreeMap<ChuteNo, String> = BTreeMap::new();
+    for fact in &rig.facts {
+        match fact {
+            Fact::ChuteEmptied { chute, .. } => {
+                bags.remove(chute);
+            }
+            Fact::Ended { outcome: Outcome::Sorted { chute }, destination, plan, .. } => {
+                let destination = destination.clone().unwrap_or_default();
+                let bag = bags.entry(*chute).or_insert_with(|| destination.clone());
+                prop_assert_eq!(&*bag, &destination, "the bag of {:?} under {}", chute, plan);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A sequence is the next one or one given before: the same command again, or a PLC that begins anew. No chute
@@ -274,18 +322,15 @@ struct Field {
     ring: Vec<(PlcEventKind, u32, u16, u16, i64)>,
     travelled_mm: i64,
     landed: BTreeMap<u16, u32>,
-    /// Parcel code → chutes it was seen in.
-    misplaced: Vec<(usize, u16)>,
 }
 
 /// Destination of each code, as the orders say.
-const DESTINATIONS: [(&str, &[u16]); 6] =
-    [("A", &[1, 2]), ("B", &[3]), ("A", &[1, 2]), ("B", &[3]), ("A", &[1, 2]), ("B", &[3])];
+const DESTINATIONS: [&str; 6] = ["A", "B", "A", "B", "A", "B"];
 
 impl Field {
     fn new() -> Field {
         let mut rig = Rig::new(true);
-        for (number, (destination, _)) in DESTINATIONS.iter().enumerate() {
+        for (number, destination) in DESTINATIONS.iter().enumerate() {
             rig.order(&format!("o{number}"), &format!("P{number}"), destination);
         }
         Field {
@@ -297,7 +342,6 @@ impl Field {
             ring: Vec::new(),
             travelled_mm: 0,
             landed: BTreeMap::new(),
-            misplaced: Vec::new(),
         }
     }
 
@@ -386,9 +430,6 @@ impl Field {
                     };
                     self.belt.remove(&track);
                     *self.landed.entry(chute).or_default() += 1;
-                    if chute != EXCEPTION.0 && !DESTINATIONS[here.code].1.contains(&chute) {
-                        self.misplaced.push((here.code, chute));
-                    }
                     self.tell(PlcEventKind::Discharged { chute, how }, track, 0, 0, at);
                     break;
                 }
@@ -442,6 +483,7 @@ enum Turn {
     Changed(u16),
     Full(u16),
     Revise(usize, u32),
+    Plan(usize),
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
@@ -453,6 +495,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         1 => (1..4u16).prop_map(Turn::Changed),
         1 => (0..16u16).prop_map(Turn::Full),
         1 => (0..6usize, 2..9u32).prop_map(|(number, revision)| Turn::Revise(number, revision)),
+        1 => (0..3usize).prop_map(Turn::Plan),
     ]
 }
 
@@ -486,6 +529,7 @@ proptest! {
                     let what = if on { Asked::ChuteLock(chute) } else { Asked::ChuteUnlock(chute) };
                     field.rig.event(Event::Ask(Ask { by: "wang".to_owned(), what }));
                 }
+                Turn::Plan(which) => plans::swap(&mut field.rig, plan(which)),
                 Turn::Changed(chute) => {
                     let at = field.travelled_mm;
                     field.tell(PlcEventKind::ChuteChanged { chute }, 0, 0, 0, at);
@@ -497,7 +541,7 @@ proptest! {
                     order: format!("o{number}"),
                     revision,
                     codes: vec![format!("P{number}")],
-                    destination: DESTINATIONS[number].0.to_owned(),
+                    destination: DESTINATIONS[number].to_owned(),
                     carrier: None,
                     cancelled: false,
                     hold: (revision % 3 == 0).then_some(Hold::CodHold),
@@ -510,7 +554,7 @@ proptest! {
         field.connect(true);
         (0..1800).for_each(|_| field.step());
         check(&field.rig)?;
-        prop_assert_eq!(&field.misplaced, &[]);
+        bags_are_pure(&field.rig)?;
         let status = field.rig.line.status(field.rig.now);
         prop_assert_eq!(status.sums.inducted, u64::from(field.next_track - 1));
         prop_assert_eq!((status.sums.in_flight, status.sums.lost), (0, 0));
@@ -544,6 +588,9 @@ proptest! {
         let (snapshot, from) = kept.ok_or_else(|| TestCaseError::fail("no snapshot"))?;
         let mut again = Line::from_snapshot(site(true), &snapshot)
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
+        for hash in again.wants_plan().map(str::to_owned).into_iter().chain(configurations(&rig.entries[from..])) {
+            again.offer_plan(plan_of(&hash)?);
+        }
         let differences = again.take_again(&rig.entries[from..]);
         prop_assert_eq!((differences.count, differences.first), (0, None));
         // Time that passed without a fact leaves no record.

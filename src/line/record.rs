@@ -363,6 +363,8 @@ pub enum Dropped {
     Passed,
     /// Another candidate has more room.
     LessRoom,
+    /// Its bag was begun under an earlier plan, for other destinations.
+    OtherBag,
 }
 
 /// An alarm: something someone must do (ISA-18.2), otherwise it would be an event.

@@ -13,6 +13,7 @@ use super::actions::Actions;
 use super::event::Order;
 use super::front::{Line, RestartError};
 use super::record::{Body, Entry, Fact, Input};
+use crate::site::SortPlan;
 
 /// What came out differently.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -131,6 +132,11 @@ impl<N: Copy> Retake<N> {
     /// Facts compared so far.
     pub fn compared(&self) -> u64 {
         self.compared
+    }
+
+    /// A plan for the change that comes next; see [`Line::offer_plan`]. What was held must have been settled.
+    pub fn offer_plan(&mut self, plan: Arc<SortPlan>) {
+        self.line.offer_plan(plan);
     }
 
     /// The line as it stands after everything settled.

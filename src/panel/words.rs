@@ -100,6 +100,7 @@ pub fn dropped(rule: Dropped) -> &'static str {
         Dropped::Closing => "its bag or cage was being closed or changed",
         Dropped::Passed => "the parcel was past its decision point already",
         Dropped::LessRoom => "another chute of the destination had more room",
+        Dropped::OtherBag => "its bag was begun under an earlier plan, for other destinations",
     }
 }
 

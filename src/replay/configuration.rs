@@ -6,7 +6,7 @@ use super::ReplayError;
 use crate::journal::{Record, Recording, RecordingError};
 use crate::line::event::{Event, Started};
 use crate::line::record::{Body, Input};
-use crate::site::Site;
+use crate::site::{Site, SortPlan};
 
 /// The record that names the configuration stands this close behind the start: what a start concludes about
 /// frames that have found no parcel stands between them.
@@ -50,6 +50,17 @@ impl<'a> Configurations<'a> {
             // An older program named none; or the day with the name is deleted, and the start itself was
             // carried on into this day.
             None => self.alike(run.seq, started),
+        }
+    }
+
+    /// The plan of a configuration in the archive; none where it is not there, which is said.
+    pub fn plan(&mut self, hash: &str) -> Option<Arc<SortPlan>> {
+        match self.load(hash) {
+            Ok(site) => Some(Arc::new(site.plan.clone())),
+            Err(error) => {
+                self.warn(format!("a plan that came into force is not in the store's archive: {error}"));
+                None
+            }
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) fn walk(
             ));
         }
         let Some(Entrance { after, snapshot }) = entrance else { continue };
-        let line = match &snapshot {
+        let mut line = match &snapshot {
             Some(bytes) => {
                 let site = configurations.before(after)?;
                 Line::from_snapshot(site, bytes)
@@ -99,6 +99,7 @@ pub(super) fn walk(
             }
             None => Line::new(configurations.before(stretch.first())?),
         };
+        dress(&mut line, &mut configurations);
         let mut way = Way { recording, configurations: &mut configurations, witness, walked: &mut walked };
         way.along(&stretch, line, after, last)?;
     }
@@ -107,6 +108,15 @@ pub(super) fn walk(
     }
     walked.warnings.append(&mut configurations.warnings);
     Ok(walked)
+}
+
+/// Gives a line out of a snapshot the plan that was in force then.
+fn dress(line: &mut Line, configurations: &mut Configurations<'_>) {
+    if let Some(hash) = line.wants_plan().map(str::to_owned)
+        && let Some(plan) = configurations.plan(&hash)
+    {
+        line.offer_plan(plan);
+    }
 }
 
 fn stretches(days: Vec<RecordedDay>) -> Vec<Stretch> {
@@ -233,6 +243,12 @@ impl Way<'_, '_> {
                 retake.replace(line.map_err(|source| ReplayError::State { seq: record.seq, source })?);
             }
         }
+        if let Body::Input(Input::Event(Event::PlanInForce(change))) = &record.body
+            && let Some(plan) = self.configurations.plan(&change.configuration)
+        {
+            retake.settle(&mut Forward(self.witness));
+            retake.offer_plan(plan);
+        }
         let stamp = Stamp { seq: record.seq, wall_us: record.wall_us };
         let walked = &mut *self.walked;
         if walked.records == 0 {
@@ -265,7 +281,9 @@ impl Way<'_, '_> {
         if !parts.is_empty() {
             self.witness.state_differs(after, parts);
             let site = Arc::clone(retake.line().site());
-            retake.replace(Line::from_snapshot(site, &bytes).map_err(|source| failed(source.into()))?);
+            let mut line = Line::from_snapshot(site, &bytes).map_err(|source| failed(source.into()))?;
+            dress(&mut line, self.configurations);
+            retake.replace(line);
         }
         Ok(())
     }

@@ -142,6 +142,12 @@ impl Line {
         self.daemon.take().expect("a daemon runs").kill();
     }
 
+    /// SIGHUP: the configuration is read again.
+    #[allow(dead_code, reason = "not every rig reloads")]
+    pub fn reload(&mut self) {
+        self.daemon().hang_up();
+    }
+
     /// SIGTERM, and waits for a good end.
     pub fn terminate(&mut self) {
         let ended = self.daemon.take().expect("a daemon runs").terminate();

@@ -151,6 +151,29 @@ pub fn holds_plans_and_questions(line: &mut Line) {
     line.start_timed();
     let after = line.until("holds after the restart", |status| status.line.holds as usize == PARCELS + 1);
     assert_eq!(after.uplink["plan_staged"], before.uplink["plan_staged"]);
+    // The plan that upstream brought stays in force, until somebody changes the file.
+    assert_eq!(after.line.plan, before.line.plan);
+    assert_ne!(after.line.plan, line.rig.devices.site().plan.version);
+    line.reload();
+    line.flow("after a reload of what was not changed", 3);
+    assert_eq!(line.status().line.plan, before.line.plan);
+    let file = line.rig.directory.path().join("sort-plan.csv");
+    let table = std::fs::read_to_string(&file).expect("the rig has a sort plan");
+    let row = table.trim_end().lines().last().and_then(|row| row.split_once(',')).expect("it has rows").1;
+    std::fs::write(&file, format!("{}\nOPENED-TODAY,{row}\n", table.trim_end())).expect("it can be changed");
+    let wanted = sortd::site::plan_of(&file).expect("the changed plan is sound").version;
+    line.reload();
+    line.until("the changed file in force", |status| status.line.plan == wanted);
+    line.flow("under the changed plan", 3);
+    // Nonsense changes nothing.
+    std::fs::write(&file, "destination,chute,priority\nX,64999,1\n").expect("it can be changed");
+    line.reload();
+    line.flow("after a reload of nonsense", 3);
+    assert_eq!(line.status().line.plan, wanted);
+    std::fs::write(&file, format!("{}\nOPENED-TODAY,{row}\n", table.trim_end())).expect("it can be changed");
+    line.kill();
+    line.start_timed();
+    line.until("the changed file in force after a restart", |status| status.line.plan == wanted);
     assert_eq!(uplink_count(&after, "order_messages_refused"), 0);
     line.flow("after holds, plans and questions", 3);
     line.books("holds, plans and questions");
@@ -191,14 +214,20 @@ async fn say_everything(port: u16, topics: String, table: String) -> (Vec<String
     let ack = desk.ask("holds", json!({"id": "mixed", "holds": unknown})).await;
     assert_eq!((&ack["accepted"], &ack["refused_count"]), (&json!(1), &json!(1)), "{ack}");
 
-    // A plan: as it is, better, and wrong in two places.
-    let plan = |id: &str, table: &str| json!({"id": id, "plan": {"sort-plan.csv": table, "name": "winter"}, "activate": true});
+    // A plan: as it is, better and in force, another that waits, and one that is wrong in two places.
+    let plan = |id: &str, table: &str| {
+        let activate = id != "later";
+        json!({"id": id, "plan": {"sort-plan.csv": table, "name": "winter"}, "activate": activate})
+    };
     let ack = desk.ask("plans", plan("same", &table)).await;
     assert_eq!((&ack["accepted"], &ack["plan"]["state"]), (&json!(1), &json!("in_force")), "{ack}");
     let last = table.trim_end().lines().last().expect("the plan has rows");
     let (_, to) = last.split_once(',').expect("a row has cells");
     let better = format!("{}\nNOWHERE-YET,{to}\n", table.trim_end());
     let ack = desk.ask("plans", plan("better", &better)).await;
+    assert_eq!((&ack["accepted"], &ack["plan"]["state"]), (&json!(1), &json!("in_force")), "{ack}");
+    let later = format!("{better}NOT-YET-EITHER,{to}\n");
+    let ack = desk.ask("plans", plan("later", &later)).await;
     assert_eq!((&ack["accepted"], &ack["plan"]["state"]), (&json!(1), &json!("staged")), "{ack}");
     assert!(
         ack["plan"]["comes_into_force"].as_str().is_some_and(|how| how.contains("not by itself")),

@@ -121,7 +121,9 @@ fn what_names_no_parcel_is_refused_and_the_snapshot_keeps_the_rest() {
     // One of the layout before, without holds.
     let none = Rig::new(false).line.snapshot().expect("the state encodes");
     let mut old = none.clone();
-    assert_eq!((old[0], old.pop()), (4, Some(0)), "an empty table is one byte");
+    // Behind it stands what is remembered of plans: two empty tables and no name.
+    old.truncate(old.len() - 3);
+    assert_eq!(old.pop(), Some(0), "an empty table is one byte");
     old[0] = 3;
     let old = Line::from_snapshot(site(false), &old).expect("the layout before is taken up");
     assert_eq!(old.snapshot().expect("the state encodes"), none);
