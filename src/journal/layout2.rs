@@ -13,6 +13,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Record;
+use super::batch::Batch;
 use super::block::{self, Block, BlockError};
 use super::chain::Link;
 use super::day::{Begin, DayError, Tally, broken, damaged};
@@ -190,19 +191,18 @@ impl Blocks {
     }
 
     /// Hands the records to sled; nothing is durable yet, and nobody sees them.
-    pub fn write(&self, begin: Begin, records: &[Record], frames: &[Vec<u8>]) -> Result<Staged, DayError> {
+    pub fn write(&self, begin: Begin, batch: &Batch) -> Result<Staged, DayError> {
         let mut tail = (*self.tail()).clone();
         let (mut full, mut mentions) = (Vec::new(), Vec::new());
-        for (record, frame) in records.iter().zip(frames) {
-            let hashes = keys::mentions(&record.body);
+        for (record, frame, hashes) in batch.frames() {
             if !tail.is_empty() && !tail.takes(frame.len(), hashes.len()) {
                 let next = tail.following();
                 full.push(std::mem::replace(&mut tail, next));
             }
             let fits = tail.takes(frame.len(), hashes.len());
-            tail.push(frame, record.event_seq.is_some(), &hashes);
+            tail.push(frame, record.event_seq.is_some(), hashes);
             let offset = offset(record.seq, begin).ok_or_else(|| self.too_many(record.seq))?;
-            mentions.extend(hashes.into_iter().map(|hash| (hash, offset)));
+            mentions.extend(hashes.iter().map(|hash| (*hash, offset)));
             if !fits {
                 // Longer than a block may be: it has one of its own.
                 let next = tail.following();
