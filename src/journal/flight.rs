@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::chain::{Link, Tip};
 use super::commit::{Landed, Room};
 use super::day::{self, Begin, Day, DayError};
+use super::inflight::Bodies;
 use super::record;
 use super::retention::{day_name, day_number};
 use super::writer::{Writer, Written};
@@ -196,7 +197,7 @@ impl Writer {
         let Some(next) = self.pending.front_mut() else { return Ok(()) };
         let (seq, wall_us) = (next.seq, next.wall_us);
         while self.bodies.front_mut().is_some_and(|bodies| bodies.let_go(seq)) {
-            self.bodies.pop_front();
+            self.spare_bodies = self.bodies.pop_front().filter(Bodies::is_spare);
         }
         let body = match self.bodies.front().and_then(|bodies| bodies.of(seq)) {
             Some(made) => made,

@@ -35,6 +35,8 @@ const BOOT_ID: usize = 36;
 const TAIL_HEADER: usize = 57;
 const SNAPSHOT_HEADER: usize = 65;
 const FRAME_HEADER: usize = 8;
+/// A buffer that a long record has made larger than this is not kept; 256 records are about 30 KB.
+const SPARE_BYTES: usize = 256 * 1024;
 /// The line needs its place back in milliseconds; a state of this size is not one line's.
 pub(super) const SNAPSHOT_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -238,7 +240,7 @@ fn number_u32(bytes: &[u8]) -> u32 {
 }
 
 /// The bodies of records that were appended together, without those that had to be replaced.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bodies {
     /// As they stand in the log.
     bytes: Vec<u8>,
@@ -253,6 +255,11 @@ impl Bodies {
             self.places.pop_front();
         }
         self.places.is_empty()
+    }
+
+    /// Whether its buffers are small enough to be kept.
+    pub fn is_spare(&self) -> bool {
+        self.bytes.capacity() <= SPARE_BYTES
     }
 
     /// The body of record `seq`, if it is the first that is left.
@@ -327,14 +334,22 @@ impl Log {
 
     /// Adds records in one write. After an error none of them is in the log. Returns the records' bodies, so
     /// that the store need not make them again.
-    pub fn append(&mut self, records: &[Numbered]) -> Result<Bodies, SlipError> {
+    /// They lie in the buffers of `used`, which is not needed any more.
+    pub fn append<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Numbered>,
+        used: Option<Bodies>,
+    ) -> Result<Bodies, SlipError> {
         self.mend()?;
-        let mut bytes = Vec::with_capacity(records.len() * 256);
-        let (mut places, mut body) = (VecDeque::with_capacity(records.len()), Vec::new());
+        let Bodies { mut bytes, mut places } = used.unwrap_or_default();
+        bytes.clear();
+        places.clear();
+        let (mut body, mut last_seq) = (Vec::new(), self.last_seq);
         for numbered in records {
             let Numbered { seq, wall_us, entry } = numbered;
             let encoded = record::encode_body_into(&mut body, *seq, *wall_us, entry.at, &entry.body);
             let from = bytes.len();
+            last_seq = *seq;
             bytes.extend_from_slice(&[0; FRAME_HEADER]);
             match encoded {
                 Ok(()) => {
@@ -361,9 +376,7 @@ impl Log {
             return Err(SlipError::at(&self.path, source));
         }
         self.len += bytes.len() as u64;
-        if let Some(last) = records.last() {
-            self.last_seq = last.seq;
-        }
+        self.last_seq = last_seq;
         Ok(Bodies { bytes, places })
     }
 

@@ -119,6 +119,8 @@ pub(super) struct Writer {
     pub(super) pending: VecDeque<Numbered>,
     /// Their bodies as bytes, ascending; not of all of them.
     pub(super) bodies: VecDeque<Bodies>,
+    /// Some that were all used, for their buffers.
+    pub(super) spare_bodies: Option<Bodies>,
     /// For a body that is not among them.
     pub(super) scratch: Vec<u8>,
     /// Brings batches to the disk.
@@ -181,6 +183,7 @@ impl Writer {
             taken: VecDeque::new(),
             pending: VecDeque::new(),
             bodies: VecDeque::new(),
+            spare_bodies: None,
             scratch: Vec::new(),
             commits,
             front: None,
@@ -321,27 +324,22 @@ impl Writer {
                         self.snapshot = Some((seq, bytes));
                     }
                 }
+                Item::Record(numbered) if numbered.seq <= log.last_seq() => {
+                    let what = format!("record {} again", numbered.seq);
+                    self.settings.board.fault(DEVICE, "number-repeated", &what);
+                    self.status.change(|status| status.repeated += 1);
+                    self.taken.pop_front();
+                }
                 Item::Record(_) => {
-                    let mut group = leading_records(&mut self.taken);
-                    let last_seq = log.last_seq();
-                    if let Some(first) = group.iter().find(|numbered| numbered.seq <= last_seq) {
-                        let what = format!("record {} again", first.seq);
-                        self.settings.board.fault(DEVICE, "number-repeated", &what);
-                        let came = group.len();
-                        group.retain(|numbered| numbered.seq > last_seq);
-                        let repeated = (came - group.len()) as u64;
-                        self.status.change(|status| status.repeated += repeated);
-                    }
-                    match log.append(&group) {
-                        Ok(bodies) => self.bodies.push_back(bodies),
-                        Err(error) => {
-                            for numbered in group.into_iter().rev() {
-                                self.taken.push_front(Item::Record(numbered));
-                            }
-                            return Err(error);
-                        }
-                    }
-                    self.pending.extend(group);
+                    let group = || leading_records(&self.taken, log.last_seq());
+                    let count = group().count();
+                    let bodies = log.append(group(), self.spare_bodies.take())?;
+                    self.bodies.push_back(bodies);
+                    let records = self.taken.drain(..count).filter_map(|item| match item {
+                        Item::Record(numbered) => Some(numbered),
+                        Item::Snapshot { .. } | Item::Wake => None,
+                    });
+                    self.pending.extend(records);
                 }
             }
         }
@@ -490,16 +488,13 @@ fn standing(store: Option<&Store>) -> Option<Standing<'_>> {
     Some(Standing { day: &day.name, epoch, seq, event_seq, link })
 }
 
-fn leading_records(items: &mut VecDeque<Item>) -> Vec<Numbered> {
-    let mut records = Vec::new();
-    while let Some(item) = items.pop_front() {
-        match item {
-            Item::Record(numbered) => records.push(numbered),
-            other @ (Item::Snapshot { .. } | Item::Wake) => {
-                items.push_front(other);
-                break;
-            }
+/// The records that come before anything else, each with a greater number than the one before.
+fn leading_records(items: &VecDeque<Item>, mut last_seq: u64) -> impl Iterator<Item = &Numbered> {
+    items.iter().map_while(move |item| match item {
+        Item::Record(numbered) if numbered.seq > last_seq => {
+            last_seq = numbered.seq;
+            Some(numbered)
         }
-    }
-    records
+        Item::Record(_) | Item::Snapshot { .. } | Item::Wake => None,
+    })
 }
