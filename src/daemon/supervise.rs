@@ -130,8 +130,8 @@ impl Supervisor {
     /// A disk that takes seconds for a commit fails nothing, so nobody else says it. The line goes on: its records
     /// wait in the queue, and nothing is acknowledged.
     fn watch_disk(&mut self, status: &JournalStatus) {
-        let waits =
-            status.state == JournalState::Running && (self.handle.waiting() > 0 || status.pending > 0);
+        let waits = status.state == JournalState::Running
+            && (self.handle.waiting() > 0 || status.pending > 0 || status.under_way > 0);
         self.slow = if waits && status.cycles == self.cycles { self.slow + 1 } else { 0 };
         if self.slow == SLOW_LOOKS {
             self.board.fault(DEVICE, "slow", &format_args!("{} records wait", self.handle.waiting()));

@@ -63,7 +63,23 @@ impl Block {
 
     /// An empty one behind this.
     pub fn following(&self) -> Block {
-        Block::begin(self.next_seq(), self.next_event)
+        let mut next = Block::begin(self.next_seq(), self.next_event);
+        // It becomes as large as they all do: growing by and by would copy it several times.
+        next.frames.reserve(BLOCK_LIMIT);
+        next.ends.reserve(self.ends.len());
+        next.mentions.reserve(self.mentions.len());
+        next
+    }
+
+    /// The same one to add to.
+    pub fn unfinished(&self) -> Block {
+        let mut same = Block::begin(self.first_seq, self.first_event);
+        same.next_event = self.next_event;
+        same.frames.reserve(BLOCK_LIMIT);
+        same.frames.extend_from_slice(&self.frames);
+        same.ends.clone_from(&self.ends);
+        same.mentions.clone_from(&self.mentions);
+        same
     }
 
     pub fn next_seq(&self) -> u64 {
@@ -124,8 +140,17 @@ impl Block {
         self.mentions.iter().map(|(hash, place)| (*hash, self.first_seq + u64::from(*place)))
     }
 
+    #[cfg(test)]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + self.frames.len() + self.mentions.len() * MENTION);
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Its bytes in a buffer that is used again; what was in it is gone.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.reserve(HEADER + self.frames.len() + self.mentions.len() * MENTION);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.first_seq.to_be_bytes());
         bytes.extend_from_slice(&self.first_event.to_be_bytes());
@@ -140,9 +165,8 @@ impl Block {
             bytes.extend_from_slice(&hash.to_be_bytes());
             bytes.extend_from_slice(&place.to_be_bytes());
         }
-        let crc = checksum(&bytes, HEADER + self.frames.len());
+        let crc = checksum(bytes, HEADER + self.frames.len());
         bytes[25..HEADER].copy_from_slice(&crc.to_be_bytes());
-        bytes
     }
 
     /// Takes a block apart; frames are told from each other, and not looked at further.

@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batch;
 use super::chain::{HASH_BYTES, Link};
 use super::frame::Frame;
 use super::guard::catch;
@@ -319,34 +320,27 @@ impl Day {
         self.last_seq.load(Ordering::Acquire) < self.begin.first_seq
     }
 
-    /// Makes `records` with their frames durable; the last one's link is `link`. `runs` are starts of runs,
-    /// in this day or carried from the one before. Doing it again with the same records changes nothing, so
-    /// a batch whose fate is unknown is simply given again.
-    pub fn commit(
-        &self,
-        records: &[Record],
-        frames: &[Vec<u8>],
-        runs: &[(u64, &[u8])],
-        link: Link,
-    ) -> Result<(), DayError> {
+    /// Makes a batch durable. Doing it again with the same records changes nothing, however they are divided
+    /// into batches, so what became of one that is unknown is simply given again.
+    pub fn commit(&self, batch: &Batch) -> Result<(), DayError> {
         let Some(chained) = &self.chained else {
             return Err(disk(&self.name, &"nothing is written to a day of layout 1"));
         };
-        if !runs.is_empty() {
-            let mut batch = sled::Batch::default();
-            runs.iter().for_each(|(seq, bytes)| add_run(&mut batch, *seq, bytes));
-            guarded(&self.name, || self.db.apply_batch(batch))?;
+        if !batch.runs().is_empty() {
+            let mut runs = sled::Batch::default();
+            batch.runs().iter().for_each(|(seq, bytes)| add_run(&mut runs, *seq, bytes));
+            guarded(&self.name, || self.db.apply_batch(runs))?;
         }
-        let staged = chained.blocks.write(self.begin, records, frames)?;
+        let staged = chained.blocks.write(self.begin, batch)?;
         self.sync()?;
         chained.blocks.publish(staged);
         let first = self.is_empty();
-        if let Some(event) = records.iter().rev().find_map(|record| record.event_seq) {
+        if let Some(event) = batch.last_event() {
             self.last_event.fetch_max(event, Ordering::Release);
         }
-        if let Some(last) = records.last() {
+        if let Some(last) = batch.records().last() {
             self.last_tick.store(last.at.0, Ordering::Release);
-            chained.links.lock().unwrap_or_else(PoisonError::into_inner).last = link;
+            chained.links.lock().unwrap_or_else(PoisonError::into_inner).last = batch.link();
             self.last_seq.fetch_max(last.seq, Ordering::Release);
         }
         if first {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use super::anchor_reader::AnchorReader;
+use super::commit::Commits;
 use super::inflight::{Log, Resume};
 use super::opening::Opening;
 use super::reader::Reader;
@@ -95,9 +96,11 @@ impl Journal {
         let heard = Arc::new(AtomicU64::new(0));
         let anchors = AnchorReader::new(settings.directory.clone(), Arc::clone(&heard));
         let handle = JournalHandle { queue, durable, status, shelf, anchors };
+        let commits = Commits::start().map_err(StartError::Thread)?;
         let writer = Writer::new(
             settings,
             items,
+            commits,
             Arc::clone(&handle.shelf),
             Arc::clone(&handle.status),
             Arc::clone(&handle.durable),

@@ -16,9 +16,10 @@
 //! The complement of a frame's length tells a frame that was cut by the kill, which ends the log, from a
 //! flipped bit, after which nothing of the log is believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::opening::Checkpoint;
@@ -34,6 +35,8 @@ const BOOT_ID: usize = 36;
 const TAIL_HEADER: usize = 57;
 const SNAPSHOT_HEADER: usize = 65;
 const FRAME_HEADER: usize = 8;
+/// A buffer that a long record has made larger than this is not kept; 256 records are about 30 KB.
+const SPARE_BYTES: usize = 256 * 1024;
 /// The line needs its place back in milliseconds; a state of this size is not one line's.
 pub(super) const SNAPSHOT_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -236,6 +239,36 @@ fn number_u32(bytes: &[u8]) -> u32 {
     u32::try_from(number(bytes)).unwrap_or(u32::MAX)
 }
 
+/// The bodies of records that were appended together, without those that had to be replaced.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    /// As they stand in the log.
+    bytes: Vec<u8>,
+    /// Number and place, ascending.
+    places: VecDeque<(u64, Range<usize>)>,
+}
+
+impl Bodies {
+    /// Lets go of those before record `seq`; `true` where none is left.
+    pub fn let_go(&mut self, seq: u64) -> bool {
+        while self.places.front().is_some_and(|(at, _)| *at < seq) {
+            self.places.pop_front();
+        }
+        self.places.is_empty()
+    }
+
+    /// Whether its buffers are small enough to be kept.
+    pub fn is_spare(&self) -> bool {
+        self.bytes.capacity() <= SPARE_BYTES
+    }
+
+    /// The body of record `seq`, if it is the first that is left.
+    pub fn of(&self, seq: u64) -> Option<&[u8]> {
+        let (_, place) = self.places.front().filter(|(at, _)| *at == seq)?;
+        self.bytes.get(place.clone())
+    }
+}
+
 /// The log as the journal thread writes it.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -299,22 +332,29 @@ impl Log {
         self.last_seq
     }
 
-    /// Adds records in one write. After an error none of them is in the log. Returns the records' bodies as
-    /// bytes, with their numbers, so that the store need not make them again; without those that had to be
-    /// replaced.
-    pub fn append(&mut self, records: &[Numbered]) -> Result<Vec<(u64, Vec<u8>)>, SlipError> {
+    /// Adds records in one write. After an error none of them is in the log. Returns the records' bodies, so
+    /// that the store need not make them again.
+    /// They lie in the buffers of `used`, which is not needed any more.
+    pub fn append<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Numbered>,
+        used: Option<Bodies>,
+    ) -> Result<Bodies, SlipError> {
         self.mend()?;
-        let mut bytes = Vec::with_capacity(records.len() * 256);
-        let mut bodies = Vec::with_capacity(records.len());
+        let Bodies { mut bytes, mut places } = used.unwrap_or_default();
+        bytes.clear();
+        places.clear();
+        let (mut body, mut last_seq) = (Vec::new(), self.last_seq);
         for numbered in records {
             let Numbered { seq, wall_us, entry } = numbered;
-            let body = record::encode_body(*seq, *wall_us, entry.at, &entry.body);
+            let encoded = record::encode_body_into(&mut body, *seq, *wall_us, entry.at, &entry.body);
             let from = bytes.len();
+            last_seq = *seq;
             bytes.extend_from_slice(&[0; FRAME_HEADER]);
-            match body {
-                Ok(body) => {
+            match encoded {
+                Ok(()) => {
                     record::frame_v1(&mut bytes, *seq, None, &body);
-                    bodies.push((*seq, body));
+                    places.push_back((*seq, bytes.len() - body.len()..bytes.len()));
                 }
                 // A record that cannot be said is the store's to replace; the log needs the same stand-in.
                 Err(why) => {
@@ -336,10 +376,8 @@ impl Log {
             return Err(SlipError::at(&self.path, source));
         }
         self.len += bytes.len() as u64;
-        if let Some(last) = records.last() {
-            self.last_seq = last.seq;
-        }
-        Ok(bodies)
+        self.last_seq = last_seq;
+        Ok(Bodies { bytes, places })
     }
 
     /// Stores the core's state after the last record and begins the next tail behind it. Tails with records

@@ -86,12 +86,10 @@ fn hash(kind: &[u8], bytes: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// Everything a record is found under.
-pub(super) fn mentions(body: &Body) -> Vec<u32> {
-    let pass = body.pass().map(hash_pass);
-    let mut mentions: Vec<u32> = pass.into_iter().collect();
+/// Adds everything a record is found under to `mentions`.
+pub(super) fn add_mentions(mentions: &mut Vec<u32>, body: &Body) {
+    mentions.extend(body.pass().map(hash_pass));
     mentions.extend(codes(body).iter().map(|code| hash_code(code)));
-    mentions
 }
 
 /// A code as it is looked up: without blanks around it, upper case, at most [`CODE_LIMIT`] bytes.

@@ -13,6 +13,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Record;
+use super::batch::Batch;
 use super::block::{self, Block, BlockError};
 use super::chain::Link;
 use super::day::{Begin, DayError, Tally, broken, damaged};
@@ -190,39 +191,40 @@ impl Blocks {
     }
 
     /// Hands the records to sled; nothing is durable yet, and nobody sees them.
-    pub fn write(&self, begin: Begin, records: &[Record], frames: &[Vec<u8>]) -> Result<Staged, DayError> {
-        let mut tail = (*self.tail()).clone();
+    pub fn write(&self, begin: Begin, batch: &Batch) -> Result<Staged, DayError> {
+        let mut tail = self.tail().unfinished();
         let (mut full, mut mentions) = (Vec::new(), Vec::new());
-        for (record, frame) in records.iter().zip(frames) {
-            let hashes = keys::mentions(&record.body);
+        for (record, frame, hashes) in batch.frames() {
             if !tail.is_empty() && !tail.takes(frame.len(), hashes.len()) {
                 let next = tail.following();
                 full.push(std::mem::replace(&mut tail, next));
             }
             let fits = tail.takes(frame.len(), hashes.len());
-            tail.push(frame, record.event_seq.is_some(), &hashes);
+            tail.push(frame, record.event_seq.is_some(), hashes);
             let offset = offset(record.seq, begin).ok_or_else(|| self.too_many(record.seq))?;
-            mentions.extend(hashes.into_iter().map(|hash| (hash, offset)));
+            mentions.extend(hashes.iter().map(|hash| (*hash, offset)));
             if !fits {
                 // Longer than a block may be: it has one of its own.
                 let next = tail.following();
                 full.push(std::mem::replace(&mut tail, next));
             }
         }
+        let mut bytes = Vec::new();
         for group in full.chunks(BLOCKS_A_BATCH) {
-            self.write_blocks(group)?;
+            self.write_blocks(group, &mut bytes)?;
         }
         if !tail.is_empty() {
-            guarded(&self.name, || self.tail_tree.insert(TAIL_KEY, tail.encode()))?;
+            tail.encode_into(&mut bytes);
+            guarded(&self.name, || self.tail_tree.insert(TAIL_KEY, &bytes[..]))?;
         }
         Ok(Staged { tail, mentions })
     }
 
-    fn write_blocks(&self, group: &[Block]) -> Result<(), DayError> {
+    fn write_blocks(&self, group: &[Block], bytes: &mut Vec<u8>) -> Result<(), DayError> {
         let (mut blocks, mut long) = (sled::Batch::default(), sled::Batch::default());
         let mut any_long = false;
         for block in group {
-            let bytes = block.encode();
+            block.encode_into(bytes);
             let mut parts = bytes.chunks(VALUE_LIMIT);
             blocks.insert(&block.first_seq.to_be_bytes(), parts.next().unwrap_or_default());
             for (part, chunk) in (0..).zip(parts) {

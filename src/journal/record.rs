@@ -131,13 +131,26 @@ pub(super) struct Head {
 /// The body of a record: the same bytes in each version of a frame.
 pub(super) fn encode_body(seq: u64, wall_us: i64, at: Tick, body: &Body) -> Result<Vec<u8>, EncodeError> {
     let mut bytes = Vec::with_capacity(192);
+    encode_body_into(&mut bytes, seq, wall_us, at, body)?;
+    Ok(bytes)
+}
+
+/// The same in a buffer that is used again; what was in it is gone.
+pub(super) fn encode_body_into(
+    bytes: &mut Vec<u8>,
+    seq: u64,
+    wall_us: i64,
+    at: Tick,
+    body: &Body,
+) -> Result<(), EncodeError> {
+    bytes.clear();
     let shape = RecordV1Ref { at, wall_us, body };
-    bincode::serde::encode_into_std_write(&shape, &mut bytes, bincode::config::standard())
+    bincode::serde::encode_into_std_write(&shape, bytes, bincode::config::standard())
         .map_err(|error| EncodeError::Shape { seq, what: error.to_string() })?;
     if bytes.len() > RECORD_LIMIT {
         return Err(EncodeError::TooLarge { seq, bytes: bytes.len() });
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// An unchained frame around a body, behind what `frame` holds already.

@@ -122,6 +122,9 @@ impl Writer {
         }
         while self.store.as_ref().is_some_and(|store| store.last_seq < target) {
             self.cycle()?;
+            if let Some(landed) = self.commits.wait() {
+                self.land(landed)?;
+            }
         }
         Ok(())
     }
@@ -142,8 +145,8 @@ impl Writer {
     /// try does not meet it again: a sealed day that had to be read, or a record that has the right CRC and
     /// still cannot be understood.
     fn unsettle(&mut self, error: &DayError) -> Result<(), DayError> {
+        self.recall(None);
         self.store = None;
-        self.unload();
         // What only the in-flight log had will be read from it again.
         let resumed = self.resume_last;
         self.pending.retain(|numbered| resumed.is_some_and(|resumed| numbered.seq > resumed));
@@ -164,13 +167,6 @@ impl Writer {
             self.status.change(|status| status.quarantined.push(found));
         }
         Ok(())
-    }
-
-    /// Puts the batch that was on its way back to the others.
-    fn unload(&mut self) {
-        for record in std::mem::take(&mut self.flight).records.into_iter().rev() {
-            self.pending.push_front(record.into());
-        }
     }
 
     /// Opens both Dbs anew after one of them failed: after an error sled refuses everything.
@@ -226,7 +222,6 @@ impl Writer {
         let path = directory.join("days").join(&written.name);
         let moved_to = put_aside(directory, &path, &written.name, why);
         let moved_to = moved_to.map_err(|error| day::disk(&written.name, &error))?;
-        self.unload();
         let Some(store) = &mut self.store else { return Ok(()) };
         let missing = (written.first_seq <= store.last_seq).then_some((written.first_seq, store.last_seq));
         let found = Quarantined { what: written.name.clone(), moved_to, why: why.to_owned(), missing };

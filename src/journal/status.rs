@@ -37,8 +37,10 @@ pub struct JournalStatus {
     pub last_event: u64,
     /// Day that is written, by its directory's name.
     pub day: String,
-    /// Records taken from the queue and not durable yet.
+    /// Records taken from the queue and not on their way to the disk yet.
     pub pending: u64,
+    /// Records on their way to the disk and not durable yet.
+    pub under_way: u64,
     /// Durable cycles done.
     pub cycles: u64,
     /// Cycles that failed and were tried again.

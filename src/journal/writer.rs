@@ -1,14 +1,15 @@
 //! The journal thread.
 //!
 //! ```text
-//!             records                    store open
-//! queue ──► taken ──► in-flight log ──► pending ──► batch: apply, flush, sync ──► orders ──► durable
+//!             records                    store open       commit thread
+//! queue ──► taken ──► in-flight log ──► pending ──► batch ──► apply, flush, sync ──► orders ──► durable
 //!                                          ▲                  │ disk or sled fails
 //!                                          └── stalled ◄──────┘ kept, Db reopened, tried again
 //! ```
-//! A batch that failed is kept and given again whole, to the same day opened anew: applying it twice
+//! Batches are prepared while the disk is at the one before (`flight`, `commit`). One that failed is kept, with
+//! those prepared behind it, and all of it is given again to the same day opened anew: applying it twice
 //! changes nothing. If the day that comes back is damaged it is put into quarantine, a new epoch begins,
-//! and the batch goes there. While the disk stalls, records wait in `pending`, then in the queue, then the
+//! and the records go there. While the disk stalls, records wait in `pending`, then in the queue, then the
 //! line stops taking events; nothing is dropped.
 //!
 //! After a failed sync the kernel may have dropped pages it reports as written. Giving the batch again
@@ -20,24 +21,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, bounded};
 
-use super::chain::{Link, Tip};
-use super::day::{self, Begin, Day, DayError};
-use super::inflight::{Log, SNAPSHOT_LIMIT};
+use super::batch::Batch;
+use super::chain::Tip;
+use super::commit::Commits;
+use super::day::{self, DayError};
+use super::flight::Front;
+use super::inflight::{Bodies, Log, SNAPSHOT_LIMIT};
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
-use super::record;
-use super::retention::{day_name, day_number};
 use super::shelf::Shelf;
 use super::slip::SlipError;
 use super::space::{Space, Watch};
 use super::status::{JournalState, StatusCell};
-use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered, Record};
+use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered};
 use crate::line::Tick;
-use crate::line::event::Event;
-use crate::line::record::{Alarm, Body, Entry, Input, Severity};
+use crate::line::record::{Alarm, Severity};
 use crate::watch::clock::Clock;
 
 /// Records taken from the queue and not durable yet, at most; beyond it they wait in the queue.
@@ -57,8 +58,6 @@ const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_LAST_MS: u64 = 5_000;
 /// How long closing waits for a disk that does not take records.
 const CLOSE_PATIENCE_MS: u64 = 5_000;
-/// A wall clock that steps back less than this stays in its day: it was midnight just now.
-const STEP_BACK_US: i64 = 3_600_000_000;
 
 /// What the queue carries.
 #[derive(Debug)]
@@ -70,15 +69,6 @@ pub(super) enum Item {
     },
     /// Nothing; look up.
     Wake,
-}
-
-/// A batch on its way to the disk.
-#[derive(Debug, Default)]
-pub(super) struct Flight {
-    pub records: Vec<Record>,
-    pub bytes: Vec<Vec<u8>>,
-    /// The last record's; where there is none, nothing is known of it.
-    pub link: Option<Link>,
 }
 
 /// The open store, but for the days, which are on the shelf.
@@ -125,11 +115,26 @@ pub(super) struct Writer {
     pub(super) opened: Option<Sender<Opened>>,
     /// Taken from the queue, not in the in-flight log yet.
     pub(super) taken: VecDeque<Item>,
-    /// In the in-flight log, not in the store yet.
+    /// In the in-flight log, not on their way to the store yet.
     pub(super) pending: VecDeque<Numbered>,
-    /// Their bodies as bytes, by number, ascending; not of all of them.
-    pub(super) bodies: VecDeque<(u64, Vec<u8>)>,
-    pub(super) flight: Flight,
+    /// Their bodies as bytes, ascending; not of all of them.
+    pub(super) bodies: VecDeque<Bodies>,
+    /// Some that were all used, for their buffers.
+    pub(super) spare_bodies: Option<Bodies>,
+    /// For a body that is not among them.
+    pub(super) scratch: Vec<u8>,
+    /// Brings batches to the disk.
+    pub(super) commits: Commits,
+    /// Behind the last record that was given to it, unless all has landed.
+    pub(super) front: Option<Front>,
+    /// A batch that has landed, for its buffers.
+    pub(super) spare: Option<Batch>,
+    /// What is pending waits until a batch has landed.
+    pub(super) held: bool,
+    /// No batch is given until all have landed: the journal thread has to write to the day itself.
+    pub(super) draining: bool,
+    /// Nobody can send any more.
+    ended: bool,
     pub(super) store: Option<Store>,
     /// Last snapshot of the core, until it is in the store.
     pub(super) snapshot: Option<(u64, Vec<u8>)>,
@@ -151,6 +156,7 @@ impl Writer {
     pub fn new(
         settings: JournalSettings,
         items: Receiver<Item>,
+        commits: Commits,
         shelf: Arc<Shelf>,
         status: Arc<StatusCell>,
         durable: Arc<AtomicU64>,
@@ -177,7 +183,14 @@ impl Writer {
             taken: VecDeque::new(),
             pending: VecDeque::new(),
             bodies: VecDeque::new(),
-            flight: Flight::default(),
+            spare_bodies: None,
+            scratch: Vec::new(),
+            commits,
+            front: None,
+            spare: None,
+            held: false,
+            draining: false,
+            ended: false,
             store: None,
             snapshot: None,
             retry_at: None,
@@ -192,7 +205,7 @@ impl Writer {
     pub fn run(mut self) {
         let mut ground = self.open_behind();
         loop {
-            let more = self.take();
+            self.take();
             self.watch_space();
             if self.log_retry_at.is_none_or(|at| self.clock.now() >= at) {
                 self.log_retry_at = None;
@@ -226,7 +239,7 @@ impl Writer {
                     }
                 }
             }
-            if self.is_over(more) {
+            if self.is_over() {
                 break;
             }
         }
@@ -252,30 +265,37 @@ impl Writer {
         }
     }
 
-    /// Takes what is in the queue, waiting for the first a little. `false`: nobody can send any more.
-    fn take(&mut self) -> bool {
+    /// Takes what is in the queue. Where there is nothing to do, waits a little for something in it, or for a
+    /// batch to land.
+    fn take(&mut self) {
         let busy = self.store.is_none() || self.retry_at.is_some();
-        if busy && self.pending.len() + self.taken.len() >= PENDING_LIMIT {
+        let held = self.pending.len() + self.taken.len();
+        if busy && held >= PENDING_LIMIT {
             std::thread::sleep(BUSY);
-            return true;
+            return;
         }
-        let work = !busy && (!self.pending.is_empty() || !self.taken.is_empty());
-        let wait = if work {
-            Duration::ZERO
-        } else if busy {
-            BUSY
-        } else {
-            IDLE
-        };
-        let mut more = true;
-        match self.items.recv_timeout(wait) {
-            Ok(item) => self.taken.push_back(item),
-            Err(error) => more = error.is_timeout(),
+        let room = if busy { BATCH_LIMIT } else { BATCH_LIMIT.saturating_sub(held) };
+        let work = !busy && held > 0 && !self.held;
+        if !work && (room == 0 || self.items.is_empty()) {
+            let mut events = Select::new();
+            if room > 0 && !self.ended {
+                events.recv(&self.items);
+            }
+            if !busy {
+                events.recv(self.commits.landing());
+            }
+            // What it was is seen below and in `cycle`.
+            let _ = events.ready_timeout(if busy { BUSY } else { IDLE });
         }
-        let room = BATCH_LIMIT.saturating_sub(self.pending.len() + self.taken.len());
-        let room = if busy { BATCH_LIMIT } else { room };
-        self.taken.extend(self.items.try_iter().take(room));
-        more
+        for _ in 0..room {
+            match self.items.try_recv() {
+                Ok(item) => self.taken.push_back(item),
+                Err(error) => {
+                    self.ended = error.is_disconnected();
+                    break;
+                }
+            }
+        }
     }
 
     /// Brings what was taken into the in-flight log. What an error leaves is tried again.
@@ -304,175 +324,25 @@ impl Writer {
                         self.snapshot = Some((seq, bytes));
                     }
                 }
+                Item::Record(numbered) if numbered.seq <= log.last_seq() => {
+                    let what = format!("record {} again", numbered.seq);
+                    self.settings.board.fault(DEVICE, "number-repeated", &what);
+                    self.status.change(|status| status.repeated += 1);
+                    self.taken.pop_front();
+                }
                 Item::Record(_) => {
-                    let group = leading_records(&mut self.taken);
-                    let (repeated, group): (Vec<_>, Vec<_>) =
-                        group.into_iter().partition(|numbered| numbered.seq <= log.last_seq());
-                    if !repeated.is_empty() {
-                        self.status.change(|status| status.repeated += repeated.len() as u64);
-                        let what = format!("record {} again", repeated[0].seq);
-                        self.settings.board.fault(DEVICE, "number-repeated", &what);
-                    }
-                    match log.append(&group) {
-                        Ok(bodies) => self.bodies.extend(bodies),
-                        Err(error) => {
-                            for numbered in group.into_iter().rev() {
-                                self.taken.push_front(Item::Record(numbered));
-                            }
-                            return Err(error);
-                        }
-                    }
-                    self.pending.extend(group);
+                    let group = || leading_records(&self.taken, log.last_seq());
+                    let count = group().count();
+                    let bodies = log.append(group(), self.spare_bodies.take())?;
+                    self.bodies.push_back(bodies);
+                    let records = self.taken.drain(..count).filter_map(|item| match item {
+                        Item::Record(numbered) => Some(numbered),
+                        Item::Snapshot { .. } | Item::Wake => None,
+                    });
+                    self.pending.extend(records);
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Makes the next batch durable, if there is one.
-    pub(super) fn cycle(&mut self) -> Result<(), DayError> {
-        if self.reopen {
-            self.reopen_store()?;
-            self.reopen = false;
-        }
-        if self.flight.records.is_empty() {
-            self.load_flight()?;
-        }
-        let (Some(store), Some(day)) = (&mut self.store, self.shelf.current()) else { return Ok(()) };
-        let Flight { records, bytes, link } = &self.flight;
-        let (Some(last), Some(link)) = (records.last(), *link) else { return Ok(()) };
-
-        let carried = store.run.as_ref().filter(|_| day.is_empty());
-        let mut runs: Vec<(u64, &[u8])> = carried.iter().map(|(seq, run)| (*seq, &run[..])).collect();
-        let mut run = None;
-        for (record, bytes) in records.iter().zip(bytes) {
-            if matches!(&record.body, Body::Input(Input::Event(Event::Started(_)))) {
-                runs.push((record.seq, bytes));
-                run = Some((record.seq, bytes.clone()));
-            }
-        }
-        day.commit(records, bytes, &runs, link)?;
-        store.orders.apply(records)?;
-
-        store.last_seq = last.seq;
-        store.last_event =
-            records.iter().rev().find_map(|record| record.event_seq).unwrap_or(store.last_event);
-        store.tip = Tip::After(link);
-        store.run = run.or(store.run.take());
-        self.durable.store(last.seq, Ordering::Release);
-        let (store, pending) = (&*store, self.pending.len() as u64);
-        self.status.change(|status| {
-            (status.durable, status.epoch, status.last_event) =
-                (store.last_seq, store.epoch, store.last_event);
-            status.orders = store.orders.count();
-            status.pending = pending;
-            status.cycles += 1;
-        });
-        self.listener.durable(records);
-        self.flight = Flight::default();
-        Ok(())
-    }
-
-    /// Takes the next batch out of `pending`: at most a batch of one day.
-    fn load_flight(&mut self) -> Result<(), DayError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let expected = store.last_seq + 1;
-        let before = self.pending.len();
-        while self.pending.front().is_some_and(|next| next.seq < expected) {
-            self.pending.pop_front();
-        }
-        let repeated = (before - self.pending.len()) as u64;
-        if repeated > 0 {
-            self.status.change(|status| status.repeated += repeated);
-            self.settings.board.fault(
-                DEVICE,
-                "number-repeated",
-                &format_args!("{repeated} before {expected}"),
-            );
-        }
-        let Some(next) = self.pending.front() else { return Ok(()) };
-        let (seq, wall_us) = (next.seq, next.wall_us);
-        if seq != expected {
-            self.begin_after_gap(expected, seq)?;
-        }
-        let (Some(store), number) = (&self.store, day_number(wall_us)) else { return Ok(()) };
-        if store.day.as_ref().is_none_or(|day| leaves(day.number, wall_us)) {
-            self.roll(number, seq)?;
-        }
-        let Some(store) = &self.store else { return Ok(()) };
-        let number = store.day.as_ref().map_or(number, |day| day.number);
-        let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
-        let mut link = store.tip.before(store.epoch, seq);
-        while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
-            && let Some(next) = self.pending.front()
-            && next.seq == last_seq + 1
-            && !leaves(number, next.wall_us)
-            && let Some(next) = self.pending.pop_front()
-        {
-            let (record, bytes) = self.number(next, last_event, &mut link)?;
-            last_seq = record.seq;
-            last_event = record.event_seq.unwrap_or(last_event);
-            self.flight.records.push(record);
-            self.flight.bytes.push(bytes);
-            self.flight.link = Some(link);
-        }
-        Ok(())
-    }
-
-    /// Gives a milestone its number, and a record its link and its bytes.
-    fn number(
-        &mut self,
-        numbered: Numbered,
-        last_event: u64,
-        link: &mut Link,
-    ) -> Result<(Record, Vec<u8>), DayError> {
-        let Numbered { seq, wall_us, mut entry } = numbered;
-        let encode = |entry: &Entry| record::encode_body(seq, wall_us, entry.at, &entry.body);
-        while self.bodies.front().is_some_and(|(made, _)| *made < seq) {
-            self.bodies.pop_front();
-        }
-        let made = self.bodies.pop_front_if(|(made, _)| *made == seq).map(|(_, body)| body);
-        let encoded = made.map_or_else(|| encode(&entry), Ok).or_else(|why| {
-            self.settings.board.fault(DEVICE, "record-refused", &why);
-            self.status.change(|status| status.refused += 1);
-            entry = record::stand_in(seq, entry.at, &why);
-            encode(&entry)
-        });
-        // A stand-in is a few hundred bytes of text: no limit is near.
-        let body = encoded.map_err(|why| day::disk("record", &why))?;
-        let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-        let mut bytes = Vec::with_capacity(record::CHAINED_HEADER + body.len());
-        *link = record::frame_v2(&mut bytes, seq, event_seq, &body, *link);
-        Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
-    }
-
-    /// Begins a new day with record `first_seq` and seals the one before.
-    fn roll(&mut self, number: i64, first_seq: u64) -> Result<(), DayError> {
-        self.attest();
-        let days = self.settings.directory.join("days");
-        let Some(store) = &mut self.store else { return Ok(()) };
-        let date = day_name(number);
-        let name = (1..)
-            .map(|n: u32| if n == 1 { date.clone() } else { format!("{date}.{n}") })
-            .find(|name| !days.join(name).exists())
-            .unwrap_or(date);
-        if let Some(before) = self.shelf.current() {
-            before.seal()?;
-        }
-        let begin = Begin { epoch: store.epoch, first_seq, first_event: store.last_event + 1 };
-        let before = store.tip.before(store.epoch, first_seq);
-        let cache = self.settings.cache_bytes();
-        let day = Day::create(&days, &name, begin, before, cache).inspect_err(|_| {
-            // A half-made day would only be in the way of the next try; it holds nothing.
-            let _ = std::fs::remove_dir_all(days.join(&name));
-        })?;
-        store.tip = Tip::After(before);
-        tracing::info!(day = %name, first_seq, epoch = store.epoch, "day begun");
-        self.shelf.roll(day);
-        self.status.change(|status| status.day.clone_from(&name));
-        store.day = Some(Written { name, number, first_seq });
-        store.snapshot_at = None;
-        self.retain();
         Ok(())
     }
 
@@ -487,8 +357,11 @@ impl Writer {
         let Some(store) = &mut self.store else { return Ok(()) };
         // By the time of the records: a day that is simulated in a minute gets as many as a real one.
         let recorded = self.shelf.current().map_or(now, |day| day.last_tick());
-        if store.snapshot_at.is_none_or(|at| recorded.ms_since(at) >= SNAPSHOT_EVERY_MS) {
+        self.draining = store.snapshot_at.is_none_or(|at| recorded.ms_since(at) >= SNAPSHOT_EVERY_MS)
+            && self.snapshot.as_ref().is_some_and(|(seq, _)| *seq <= store.last_seq);
+        if self.draining && self.commits.is_idle() {
             self.store_snapshot()?;
+            self.draining = false;
         }
         let Some(store) = &mut self.store else { return Ok(()) };
         if due(store.checkpoint_at, CHECKPOINT_EVERY_MS) {
@@ -533,7 +406,7 @@ impl Writer {
     fn stall(&mut self, error: &dyn std::fmt::Display) {
         self.retry_at = Some(self.clock.now().plus_ms(self.backoff_ms));
         self.backoff_ms = (self.backoff_ms * 2).min(BACKOFF_LAST_MS);
-        let pending = (self.pending.len() + self.taken.len() + self.flight.records.len()) as u64;
+        let pending = (self.pending.len() + self.taken.len()) as u64;
         self.status.change(|status| {
             status.state = JournalState::Stalled(error.to_string());
             status.pending = pending;
@@ -558,20 +431,23 @@ impl Writer {
         }
     }
 
-    fn is_over(&mut self, more: bool) -> bool {
-        if more && !self.closing.load(Ordering::Acquire) {
+    fn is_over(&mut self) -> bool {
+        if !self.ended && !self.closing.load(Ordering::Acquire) {
             return false;
         }
         let now = self.clock.now();
         let since = *self.closing_since.get_or_insert(now);
-        let settled = self.store.is_some() && self.flight.records.is_empty() && !self.reopen;
+        let settled = self.store.is_some() && self.commits.is_idle() && !self.reopen;
         let empty = self.items.is_empty() && self.taken.is_empty() && self.pending.is_empty();
         (settled && empty) || now.ms_since(since) >= CLOSE_PATIENCE_MS
     }
 
     /// The last snapshot and the checkpoint, then the Dbs are closed.
     fn leave(mut self) {
-        let stored = self.store_snapshot().and_then(|()| match &mut self.store {
+        let waiting = self.commits.withdraw();
+        let landed = self.commits.wait().map_or(Ok(()), |landed| self.land(landed));
+        drop(waiting);
+        let stored = landed.and_then(|()| self.store_snapshot()).and_then(|()| match &mut self.store {
             Some(store) => store.write_checkpoint(&self.settings, self.clock.now()),
             None => Ok(()),
         });
@@ -612,22 +488,13 @@ fn standing(store: Option<&Store>) -> Option<Standing<'_>> {
     Some(Standing { day: &day.name, epoch, seq, event_seq, link })
 }
 
-/// Whether a record with this wall stamp begins a new day: its date is later, or the clock was set back by
-/// more than a step about midnight.
-fn leaves(day: i64, wall_us: i64) -> bool {
-    day_number(wall_us) > day || day_number(wall_us.saturating_add(STEP_BACK_US)) < day
-}
-
-fn leading_records(items: &mut VecDeque<Item>) -> Vec<Numbered> {
-    let mut records = Vec::new();
-    while let Some(item) = items.pop_front() {
-        match item {
-            Item::Record(numbered) => records.push(numbered),
-            other @ (Item::Snapshot { .. } | Item::Wake) => {
-                items.push_front(other);
-                break;
-            }
+/// The records that come before anything else, each with a greater number than the one before.
+fn leading_records(items: &VecDeque<Item>, mut last_seq: u64) -> impl Iterator<Item = &Numbered> {
+    items.iter().map_while(move |item| match item {
+        Item::Record(numbered) if numbered.seq > last_seq => {
+            last_seq = numbered.seq;
+            Some(numbered)
         }
-    }
-    records
+        Item::Record(_) | Item::Snapshot { .. } | Item::Wake => None,
+    })
 }

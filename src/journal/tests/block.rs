@@ -14,7 +14,9 @@ fn add(block: &mut Block, seq: u64, event: Option<u64>) {
     let encoded = record::encode_body(seq, 0, Tick(seq), &body).unwrap();
     let mut frame = Vec::new();
     record::frame_v2(&mut frame, seq, event, &encoded, Link::UNKNOWN);
-    block.push(&frame, event.is_some(), &keys::mentions(&body));
+    let mut mentions = Vec::new();
+    keys::add_mentions(&mut mentions, &body);
+    block.push(&frame, event.is_some(), &mentions);
 }
 
 fn block() -> Block {

@@ -14,12 +14,12 @@ fn some(range: std::ops::RangeInclusive<u64>) -> Vec<Numbered> {
 /// Snapshot after 10, records to 15, snapshot after 15, records to 20.
 fn two_generations(directory: &Path) {
     let mut log = Log::afresh(directory, 0).unwrap();
-    log.append(&some(1..=10)).unwrap();
+    log.append(&some(1..=10), None).unwrap();
     log.snapshot(b"ten", 10).unwrap();
-    log.append(&some(11..=15)).unwrap();
+    log.append(&some(11..=15), None).unwrap();
     log.snapshot(b"fifteen", 15).unwrap();
-    log.append(&some(16..=18)).unwrap();
-    log.append(&some(19..=20)).unwrap();
+    log.append(&some(16..=18), None).unwrap();
+    log.append(&some(19..=20), None).unwrap();
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_line_goes_on_with_the_newest_snapshot_and_the_records_after_it() {
     assert_eq!(resume.last_tick(), Some(Tick(20_000)));
 
     let mut log = Log::go_on(directory.path(), &resume).unwrap();
-    log.append(&some(21..=22)).unwrap();
+    log.append(&some(21..=22), None).unwrap();
     assert_eq!(read(directory.path()).unwrap().tail, some(16..=22));
 }
 
@@ -46,7 +46,7 @@ fn a_damaged_snapshot_is_replaced_by_the_one_before() {
     assert_eq!((resume.snapshot.as_slice(), resume.snapshot_seq), (&b"ten"[..], 10));
     assert_eq!(resume.tail, some(11..=20));
     let mut log = Log::go_on(directory.path(), &resume).unwrap();
-    log.append(&some(21..=21)).unwrap();
+    log.append(&some(21..=21), None).unwrap();
     assert_eq!(read(directory.path()).unwrap().tail, some(11..=21));
 }
 
@@ -63,7 +63,7 @@ fn a_cut_frame_ends_the_log_and_is_written_over() {
         assert_eq!(resume.tail, some(16..=resume.last_seq), "cut to {len}");
         lasts.insert(resume.last_seq);
         let mut log = Log::go_on(directory.path(), &resume).unwrap();
-        log.append(&some(resume.last_seq + 1..=25)).unwrap();
+        log.append(&some(resume.last_seq + 1..=25), None).unwrap();
         assert_eq!(read(directory.path()).unwrap().tail, some(16..=25), "cut to {len}");
     }
     assert_eq!(lasts.into_iter().collect::<Vec<_>>(), [15, 16, 17, 18, 19]);
@@ -101,12 +101,12 @@ fn tails_that_are_not_durable_yet_stay() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = Log::afresh(directory.path(), 0).unwrap();
     for group in 0..6_u64 {
-        log.append(&some(group * 10 + 1..=group * 10 + 10)).unwrap();
+        log.append(&some(group * 10 + 1..=group * 10 + 10), None).unwrap();
         log.snapshot(b"state", 15).unwrap();
     }
     let kept: Vec<u64> = salvage(directory.path()).into_keys().collect();
     assert_eq!(kept, (11..=60).collect::<Vec<u64>>());
-    log.append(&some(61..=70)).unwrap();
+    log.append(&some(61..=70), None).unwrap();
     log.snapshot(b"state", 70).unwrap();
     assert_eq!(generations(directory.path()), [60, 70], "the snapshot before is kept, older ones are not");
 }
