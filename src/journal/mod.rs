@@ -7,8 +7,9 @@
 //! 2. The journal thread writes it to the *in-flight log* (a plain file, no sync): it outlives the
 //!    process, because the page cache does, but not the machine. A restarted daemon reads the core's last
 //!    snapshot and this log in milliseconds ([`inflight_resume`]) and goes on before the store is open.
-//! 3. Up to [`BATCH_LIMIT`] records become one sled batch, with their index keys. `flush()` hands it to
-//!    the kernel, `sync_data()` on the Db's file brings it to the disk: sled's own flush does not.
+//! 3. Up to [`BATCH_LIMIT`] records become one sled batch, with their index keys. On the commit thread (`commit`)
+//!    `flush()` hands it to the kernel and `sync_data()` on the Db's file brings it to the disk: sled's own flush
+//!    does not. The journal thread prepares the next batch meanwhile (`flight`).
 //! 4. Orders in the batch are brought into the *register of active orders*, durably too.
 //! 5. Only now is the number published as *durable*, and the [`DurableListener`] told of each record, so
 //!    that PLC events, orders and publishes are released.
