@@ -154,6 +154,8 @@ fn a_simulated_hour_gives_the_same_bytes_twice() {
             json: Some(directory.path().join(name)),
             config: "config/demo".into(),
             store: None,
+            plans: Vec::new(),
+            swaps: None,
             wall: false,
         };
         let result = day::run(&options, || Duration::ZERO).expect("the hour is run");

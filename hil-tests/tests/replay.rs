@@ -40,6 +40,8 @@ fn shift(store: &Path) {
         json: None,
         config: "config/demo".into(),
         store: Some(store.to_owned()),
+        plans: Vec::new(),
+        swaps: None,
         wall: false,
     };
     let result = day::run(&options, || Duration::ZERO).expect("the shift is run");

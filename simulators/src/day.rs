@@ -16,8 +16,8 @@ use std::time::Duration;
 use serde::Serialize;
 use sortd::site::Site;
 
-use crate::couple::virtual_time::{Delays, Disagreement, VirtualLine, WALL_AT_ZERO_US};
-use crate::day_store::{DayStore, DayStoreError};
+use crate::couple::virtual_time::{Delays, Disagreement, Table, VirtualLine, WALL_AT_ZERO_US};
+use crate::day_store::{DayStore, DayStoreError, PLAN_FILE};
 use crate::figures::{Figures, table};
 use crate::world::Scenario;
 use crate::world::scenario::ScenarioError;
@@ -43,6 +43,12 @@ pub struct DayOptions {
     /// Writes everything into a store in this directory, as the daemon would; it must not hold one.
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Another sort plan; with the line's own, they come into force in turn. May be given again.
+    #[arg(long = "plan", value_name = "FILE", requires = "swaps")]
+    pub plans: Vec<PathBuf>,
+    /// Changes of the sort plan, evenly over the run.
+    #[arg(long, value_name = "N", requires = "plans")]
+    pub swaps: Option<u32>,
     /// Puts the measured time into the JSON, too; two runs then differ in that figure.
     #[arg(long)]
     pub wall: bool,
@@ -66,6 +72,14 @@ pub enum DayError {
     /// The hours are none.
     #[error("--hours: expected more than 0 and at most 1000, got {0}")]
     Hours(f64),
+    /// A sort plan cannot be read.
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The result cannot be written.
     #[error("{path}: cannot be written: {source}", path = path.display())]
     Write {
@@ -146,7 +160,11 @@ pub fn run(options: &DayOptions, wall: impl Fn() -> Duration) -> Result<DayResul
         }
         None => None,
     };
-    let mut result = simulate_recorded(site, scenario, options.seed, options.hours, store)?;
+    let swaps = match options.swaps {
+        Some(count) => Some(Swaps { tables: tables(options)?, count }),
+        None => None,
+    };
+    let mut result = simulate_recorded(site, scenario, options.seed, options.hours, store, swaps)?;
     result.wall_s = options.wall.then(|| wall().as_secs_f64());
     if let Some(path) = &options.json {
         write_json(path, &result)?;
@@ -156,7 +174,28 @@ pub fn run(options: &DayOptions, wall: impl Fn() -> Duration) -> Result<DayResul
 
 /// The simulation alone.
 pub fn simulate(site: Arc<Site>, scenario: Scenario, seed: u64, hours: f64) -> Result<DayResult, DayError> {
-    simulate_recorded(site, scenario, seed, hours, None)
+    simulate_recorded(site, scenario, seed, hours, None, None)
+}
+
+/// Changes of the sort plan in a run.
+#[derive(Debug, Clone)]
+pub struct Swaps {
+    /// Plans that come into force in turn.
+    pub tables: Vec<Table>,
+    /// How often one does, evenly over the run.
+    pub count: u32,
+}
+
+/// The given plans, and the line's own behind them.
+fn tables(options: &DayOptions) -> Result<Vec<Table>, DayError> {
+    let own = found(&options.config).join(PLAN_FILE);
+    let mut tables = Vec::new();
+    for path in options.plans.iter().chain([&own]) {
+        let plan = Arc::new(sortd::site::plan_of(path).map_err(DayError::Site)?);
+        let bytes = std::fs::read(path).map_err(|source| DayError::Read { path: path.clone(), source })?;
+        tables.push(Table { plan, bytes });
+    }
+    Ok(tables)
 }
 
 /// The simulation, with everything recorded in a store.
@@ -166,10 +205,14 @@ pub fn simulate_recorded(
     seed: u64,
     hours: f64,
     store: Option<DayStore>,
+    swaps: Option<Swaps>,
 ) -> Result<DayResult, DayError> {
     let mut line = VirtualLine::recorded(site, scenario, seed, Delays::default(), store);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours were checked")]
     let until_us = (hours * 3_600e6) as u64;
+    if let Some(Swaps { tables, count }) = swaps {
+        line.swap_plans(tables, until_us / (u64::from(count) + 1), count);
+    }
     line.run_to(until_us)?;
     line.close_store()?;
     let status = line.status();

@@ -15,6 +15,9 @@ use sortd::line::Line;
 use sortd::line::record::Entry;
 use sortd::watch::Board;
 
+/// The file of the sort plan in a configuration.
+pub const PLAN_FILE: &str = "sort-plan.csv";
+
 /// Time of the run between two snapshots of the core, as the journal keeps them.
 const SNAPSHOT_US: u64 = 600_000_000;
 
@@ -69,6 +72,8 @@ pub enum DayStoreError {
 pub struct DayStore {
     journal: Journal,
     handle: JournalHandle,
+    directory: PathBuf,
+    sources: Vec<ConfigFile>,
     configuration: String,
     boot: u64,
     /// Wall clock at tick 0.
@@ -93,7 +98,17 @@ impl DayStore {
         let boot = next_boot(directory)?;
         let configuration = archive_config(directory, sources)?;
         let next_seq = opened.last_seq + 1;
-        Ok(DayStore { journal, handle, configuration, boot, wall_us, next_seq, snapshot_us: SNAPSHOT_US })
+        Ok(DayStore {
+            journal,
+            handle,
+            directory: directory.to_owned(),
+            sources: sources.to_vec(),
+            configuration,
+            boot,
+            wall_us,
+            next_seq,
+            snapshot_us: SNAPSHOT_US,
+        })
     }
 
     /// Number of the run's start.
@@ -104,6 +119,14 @@ impl DayStore {
     /// Name of the configuration in the archive.
     pub fn configuration(&self) -> &str {
         &self.configuration
+    }
+
+    /// Archives the configuration with another sort plan in it.
+    pub fn archive_plan(&self, table: &[u8]) -> Result<String, DayStoreError> {
+        let mut files = self.sources.clone();
+        files.retain(|(name, _)| name != PLAN_FILE);
+        files.push((PLAN_FILE.to_owned(), table.to_vec()));
+        Ok(archive_config(&self.directory, &files)?)
     }
 
     /// Takes what a step of `line` gave; `run_us` is how far the run has come.

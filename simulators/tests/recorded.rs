@@ -28,7 +28,7 @@ fn store() -> &'static Mutex<tempfile::TempDir> {
         let sources = sortd::site::load_with_sources(&beside).expect("it is good").sources;
         let store = DayStore::create(directory.path(), &sources, WALL_AT_ZERO_US).expect("a new store");
         let scenario = Scenario { ranking, ..Scenario::default() };
-        let result = simulate_recorded(site, scenario, 11, HOURS, Some(store)).expect("the day is run");
+        let result = simulate_recorded(site, scenario, 11, HOURS, Some(store), None).expect("the day is run");
         assert!(result.is_good(), "{}", result.table());
         Mutex::new(directory)
     })

@@ -15,12 +15,14 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use sortd::identify::Reading;
-use sortd::line::event::{Ask, Asked, Command, EncoderPoll, Event, Heard, OrderBatch, PlcAttached, Started};
+use sortd::line::event::{
+    Ask, Asked, Command, EncoderPoll, Event, Heard, OrderBatch, PlanInForce, PlcAttached, Started,
+};
 use sortd::line::outcome::Outcome;
 use sortd::line::record::{Body, Entry, Fact};
 use sortd::line::status::LineStatus;
 use sortd::line::{Line, PassKey, ReaderId, Tick};
-use sortd::site::Site;
+use sortd::site::{Site, SortPlan};
 use sortd::wire::plc::{CommandSlot, Discharge, PlcEvent, PlcEventKind, PlcFlags};
 
 use crate::day_store::{DayStore, DayStoreError};
@@ -95,6 +97,17 @@ enum Due {
     Write(Command),
     Durable(u16),
     Check,
+    /// The sort plan at this place of the list comes into force.
+    Plan(usize),
+}
+
+/// A sort plan that may come into force, and the table it was read from.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Plan.
+    pub plan: Arc<SortPlan>,
+    /// `sort-plan.csv`.
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -164,6 +177,10 @@ pub struct VirtualLine {
     counted: Counted,
     wrong: Option<String>,
     store: Option<DayStore>,
+    tables: Vec<Table>,
+    plan_every_us: u64,
+    /// Changes of the plan still to come.
+    swaps_left: u32,
 }
 
 impl VirtualLine {
@@ -201,6 +218,9 @@ impl VirtualLine {
             counted: Counted::default(),
             wrong: None,
             store,
+            tables: Vec::new(),
+            plan_every_us: 0,
+            swaps_left: 0,
             site,
         };
         coupled.world.beat(coupled.beat);
@@ -236,6 +256,36 @@ impl VirtualLine {
         self.enter(0, Due::Hand(events));
         self.enter(self.delays.poll_us, Due::Poll);
         self.enter(CHECK_US, Due::Check);
+    }
+
+    /// These sort plans come into force in turn, one every so often, so many times in all.
+    pub fn swap_plans(&mut self, tables: Vec<Table>, every_us: u64, times: u32) {
+        if !tables.is_empty() && every_us > 0 && times > 0 {
+            (self.tables, self.plan_every_us, self.swaps_left) = (tables, every_us, times);
+            self.enter(every_us, Due::Plan(0));
+        }
+    }
+
+    fn plan(&mut self, at: usize) {
+        let Table { plan, bytes } = self.tables[at].clone();
+        let configuration = match self.store.as_ref().map(|store| store.archive_plan(&bytes)) {
+            None => plan.version.clone(),
+            Some(Ok(hash)) => hash,
+            Some(Err(error)) => {
+                self.wrong.get_or_insert(error.to_string());
+                return;
+            }
+        };
+        self.world.plan_comes(Arc::clone(&plan));
+        let version = plan.version.clone();
+        self.line.offer_plan(plan);
+        let by = "sim".to_owned();
+        self.step(Event::PlanInForce(PlanInForce { version, configuration, by, name: None, message: None }));
+        self.swaps_left -= 1;
+        if self.swaps_left > 0 {
+            let next = (at + 1) % self.tables.len();
+            self.enter(self.world.now_us() + self.plan_every_us, Due::Plan(next));
+        }
     }
 
     /// Runs on to `until_us` of the run.
@@ -341,6 +391,7 @@ impl VirtualLine {
     fn handle(&mut self, what: Due) {
         match what {
             Due::Poll => self.poll(),
+            Due::Plan(at) => self.plan(at),
             Due::Hand(events) => {
                 for event in events {
                     self.step(event);

@@ -14,6 +14,7 @@ pub mod belt;
 pub mod chutes;
 mod faults;
 mod induction;
+mod labels;
 pub mod numbers;
 pub mod orders;
 pub mod parcel;
@@ -36,12 +37,13 @@ use rand_chacha::ChaCha8Rng;
 use sortd::identify::Reading;
 use sortd::line::ReaderId;
 use sortd::line::event::{Order, Request};
-use sortd::site::Site;
+use sortd::site::{Site, SortPlan};
 use sortd::wire::plc::{CommandSlot, PlcFlags};
 
 use agenda::{Agenda, Crossing, Glance, Timer};
 use belt::{Belt, NM_PER_MM};
 use chutes::Chutes;
+use labels::Labels;
 use parcel::{Parcel, ParcelId};
 use plc::{Floor, Plc};
 pub use scenario::{FaultRates, Scenario};
@@ -106,6 +108,7 @@ pub struct World {
     loop_nm: Option<i64>,
     plc: Plc,
     chutes: Chutes,
+    labels: Labels,
     workload: Workload,
     readers_rng: ChaCha8Rng,
     readers_speak_early: bool,
@@ -145,6 +148,7 @@ impl World {
                 .map(|back| (i64::from(belt_of.length_mm) + i64::from(back)) * NM_PER_MM),
             plc: Plc::new(map, scenario.plc_scan_ms, scenario.pc_stale_ms),
             chutes: Chutes::new(site, scenario.changers, scenario.change_at_percent),
+            labels: Labels::new(site.plan.clone()),
             workload: Workload::new(site, &scenario, seed),
             readers_rng: stream(seed, 5),
             readers_speak_early: false,
@@ -159,6 +163,11 @@ impl World {
     /// The site it stands on.
     pub fn site(&self) -> &Arc<Site> {
         &self.site
+    }
+
+    /// Another sort plan comes into force: bags that are begun from now on may be its.
+    pub fn plan_comes(&mut self, plan: Arc<SortPlan>) {
+        self.labels.plan(plan);
     }
 
     /// From now on readers use only the first half of their delay: the rest is for the machine this runs on.

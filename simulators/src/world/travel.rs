@@ -1,7 +1,6 @@
 //! The ride: slips, diverts, laps, the end of the line, and the landing in a chute.
 
 use rand::Rng;
-use sortd::site::ChuteNo;
 use sortd::wire::plc::{Discharge, PlcEventKind};
 
 use super::World;
@@ -128,12 +127,8 @@ impl World {
         let exception = self.site.exception_chute.0;
         for id in parcels {
             let Some(parcel) = self.parcels.remove(&id) else { continue };
-            let serves = self
-                .site
-                .plan
-                .routes
-                .get(&parcel.destination)
-                .is_some_and(|chutes| chutes.contains(&ChuteNo(chute)));
+            let serves =
+                chute != exception && parcel.sortable && self.labels.takes(chute, &parcel.destination);
             self.truth.land(&parcel, chute, exception, serves, self.now_us);
             if let Some(begins) = self.chutes.take(chute) {
                 self.begin_bag_change(begins);
@@ -157,6 +152,7 @@ impl World {
     }
 
     pub(super) fn bag_changed(&mut self, chute: u16) {
+        self.labels.changed(chute);
         if let Some(next) = self.chutes.change_done(chute) {
             self.begin_bag_change(next);
         }
