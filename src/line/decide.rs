@@ -233,7 +233,8 @@ impl Core {
             Target::Chute(chute) => routes.is_none_or(|routes| !routes.contains(&chute)),
             Target::Recirculate(_) => false,
             Target::Exception(_, reason) if is_hold(reason) => {
-                let ahead = routes.is_none_or(|routes| routes.iter().any(|&chute| self.lies_ahead(key, chute)));
+                let ahead =
+                    routes.is_none_or(|routes| routes.iter().any(|&chute| self.lies_ahead(key, chute)));
                 if !ahead {
                     self.count("order_too_late");
                 }
@@ -245,7 +246,9 @@ impl Core {
 
     /// A command for this chute could still come in time.
     fn lies_ahead(&self, key: PassKey, chute: ChuteNo) -> bool {
-        let (Some(at), Some(pass)) = (self.chute_at(chute), self.state.passes.get(&key)) else { return false };
+        let (Some(at), Some(pass)) = (self.chute_at(chute), self.state.passes.get(&key)) else {
+            return false;
+        };
         self.position_mm(pass) <= i64::from(self.site.chutes[at].decision_mm) - self.reserve_mm()
     }
 

@@ -511,7 +511,10 @@ fn an_order_too_late_for_every_chute_leaves_an_unknown_parcel_its_true_reason() 
     rig.discharge(2, EXCEPTION.0, Discharge::Confirmed);
     assert_eq!(rig.ends().last(), Some(&exception(Reason::UnknownParcel)));
     let [_, _, latest_ms] = rig.line.status(rig.now).decision_ms;
-    assert!((latest_ms - longest_ms).abs() < 50.0, "{latest_ms} ms: an order that came later is no slow decision");
+    assert!(
+        (latest_ms - longest_ms).abs() < 50.0,
+        "{latest_ms} ms: an order that came later is no slow decision"
+    );
 }
 
 #[test]
