@@ -386,7 +386,7 @@ impl Downstream {
             && link.asking.is_empty()
             && link.answers.is_empty()
             && link.releasing == 0;
-        if link.left_out > 0 && idle && self.in_process.is_empty() {
+        if link.left_out > 0 && idle && self.in_process.len() == 0 {
             return Err(Lost::Overrun);
         }
         let in_process = (self.in_process.len() + link.waiting.len() + link.asking.len()) as u64;

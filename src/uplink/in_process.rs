@@ -58,10 +58,6 @@ impl InProcess {
         self.messages.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Another message for the core may be begun.
     pub fn has_room(&self) -> bool {
         self.parts < PARTS_MOST
@@ -154,7 +150,7 @@ mod tests {
         assert_eq!(look(600..601, 6, true), []);
         assert_eq!(look(601..659, 6, false), [], "nothing waits, and nobody has heard of it yet");
         assert_eq!(look(659..662, 6, false), [(Down::Orders, "m-1".to_owned())]);
-        assert!(messages.len() == 0 && messages.parts == 0);
+        assert_eq!((messages.len(), messages.parts), (0, 0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sortd::journal::QUEUE_CAPACITY;
 use sortd::line::Tick;
 use sortd::panel::StatusDocument;
 use sortd::watch::clock::Clock;
@@ -20,7 +21,7 @@ use crate::{long, one_line};
 const FROZEN_MS: u64 = 5_000;
 
 /// Wide enough apart that every read finds its parcel: what is late is late for the disk. An order comes two seconds
-/// before its parcel, each tenth of a second a message of them.
+/// before its parcel; the cloud sends the next message without an answer to the one before.
 const FLOW: Flow = Flow { parcels_per_s: 12.0, gap_mm: 300, heard_within_ms: 50, order_lead_s: 2.0 };
 
 /// The same, slower: four events a parcel stay within the PLC's ring for a minute and more.
@@ -68,6 +69,11 @@ fn durable(status: &StatusDocument) -> u64 {
     status.journal["durable"].as_u64().unwrap_or(0)
 }
 
+/// Records in the journal's queue.
+fn waiting(status: &StatusDocument) -> u64 {
+    QUEUE_CAPACITY as u64 - status.journal["room"].as_u64().unwrap_or(0)
+}
+
 #[test]
 fn not_one_divert_is_late_for_a_disk_that_stands_for_five_seconds() {
     let _alone = one_line();
@@ -89,12 +95,13 @@ fn not_one_divert_is_late_for_a_disk_that_stands_for_five_seconds() {
     line.rig.devices.set_feeding(false);
     let after = line.until("an empty belt", |status| status.line.sums.in_flight == 0);
     println!(
-        "{frozen_ms} ms frozen at record {}: {} parcels inducted and {} sorted meanwhile; exceptions before {:?}, \
+        "{frozen_ms} ms frozen at record {}: {} parcels inducted and {} sorted meanwhile, {} records wait; exceptions before {:?}, \
          after {:?}; slack in ms (min, p1, median) before {:?}, after {:?}; decision in ms (p50, p99, max) before {:?}, \
          after {:?}",
         durable(&slow),
         meanwhile.line.sums.inducted - before.line.sums.inducted,
         meanwhile.line.sums.sorted - before.line.sums.sorted,
+        waiting(&meanwhile),
         before.line.sums.exceptions,
         after.line.sums.exceptions,
         before.line.slack_ms,
@@ -197,7 +204,7 @@ fn a_disk_that_stands_longer_than_the_watchdog_grants_ends_nothing() {
         "{stands_ms} ms of frozen disk: {inducted} parcels inducted, {} sorted, {} records wait; watchdog fed at least \
          every {} ms, slowest status {slowest_ms} ms",
         seen.line.sums.sorted - before.line.sums.sorted,
-        16_384 - seen.journal["room"].as_u64().unwrap_or(0),
+        waiting(&seen),
         silence.longest_ms,
     );
     let alarm = seen.alarms.iter().find(|alarm| alarm.id == "journal-slow");
@@ -217,6 +224,10 @@ fn a_disk_that_stands_longer_than_the_watchdog_grants_ends_nothing() {
         }
     }
     assert_all_told(&mut line);
+    let after = line.status();
+    if exceptions(&after, "late_decision") + exceptions(&after, "unknown_parcel") > 0 {
+        line.fail("an order or a divert came late for the disk");
+    }
     line.terminate();
 }
 
