@@ -58,8 +58,8 @@ use crate::line::{KnownOrder, Tick};
 use crate::panel;
 use crate::site::{Finding, Site, SortPlan};
 use crate::uplink::Topics;
-use crate::uplink::down::{Notice, Part};
-use crate::uplink::downstream::{self, Downstream, ERRANDS};
+use crate::uplink::down::{Notice, Part, Progress};
+use crate::uplink::downstream::{self, Downstream, ERRANDS, PARTS_MOST};
 use crate::uplink::health::LineBrief;
 use crate::uplink::publisher::Publisher;
 use crate::uplink::status::{DownstreamStatus, UplinkStatus};
@@ -73,8 +73,9 @@ const EVENTS_WAITING: usize = 4_096;
 /// Commands that may wait for the PLC task; the PLC's table holds 16, the core keeps what is not taken.
 const COMMANDS_WAITING: usize = 1_024;
 
-/// Answers to order messages that may wait for the downstream client.
-const ANSWERS_WAITING: usize = 256;
+/// Answers to messages that may wait for the downstream client: a disk that stood makes everything in process
+/// durable at once, and what a broken connection brought twice once more.
+const ANSWERS_WAITING: usize = 2 * PARTS_MOST;
 
 /// Time the PLC task is given to write that no more parcels are wanted: some polls.
 const LEAVE_GRACE: Duration = Duration::from_millis(300);
@@ -386,12 +387,17 @@ impl Running {
                 Ok(()) | Err(_) => Ok(()),
             }
         });
+        let handle = self.handle.clone();
+        let how_far = Box::new(move || Progress {
+            durable: handle.durable(),
+            waits: handle.waiting() > 0 || handle.status().pending > 0,
+        });
         let (errands, errands_come) = mpsc::channel(ERRANDS);
         let notices = self.notices.1.take().unwrap_or_else(|| mpsc::channel(1).1);
         let (downstream, taken) = Downstream::new(
             settings.clone(),
             topics,
-            downstream::Ends { offer, errands, notices },
+            downstream::Ends { offer, errands, notices, how_far },
             self.board.clone(),
             published.clone(),
             stopped.clone(),

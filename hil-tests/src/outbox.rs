@@ -12,6 +12,7 @@ use sortd::line::record::{Alarm, Body, Fact};
 use sortd::line::{PassKey, Tick};
 use sortd::site::{BrokerAddress, UplinkSettings};
 use sortd::uplink::Topics;
+use sortd::uplink::down::Progress;
 use sortd::uplink::downstream::{Downstream, Ends};
 use sortd::uplink::epcis;
 use sortd::uplink::health::LineBrief;
@@ -221,7 +222,8 @@ pub fn listen(settings: UplinkSettings, board: &Board) -> watch::Sender<bool> {
     let (_, uplink) = watch::channel(UplinkStatus { connected: true, ..UplinkStatus::default() });
     let (_never, notices) = mpsc::channel(1);
     let (errands, _nobody) = mpsc::channel(1);
-    let ends = Ends { offer: Box::new(|_| Ok(())), errands, notices };
+    let how_far = Box::new(|| Progress { durable: 0, waits: false });
+    let ends = Ends { offer: Box::new(|_| Ok(())), errands, notices, how_far };
     let (downstream, _) = Downstream::new(settings, topics(), ends, board.clone(), uplink, stopped);
     tokio::spawn(downstream.run());
     stop

@@ -347,7 +347,7 @@ fn start_mosquitto(program: &Path, place: &Path, port: u16) -> Result<Child, Bro
     let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
     let config = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\n{user}persistence true\npersistence_location {0}/\n\
-         autosave_interval 1\nmax_queued_messages 1000000\nmax_packet_size {PACKET_LIMIT}\nset_tcp_nodelay true\n\
+         autosave_interval 1\nmax_queued_messages 1000000\nmax_inflight_messages 0\nmax_packet_size {PACKET_LIMIT}\nset_tcp_nodelay true\n\
          log_dest file {0}/mosquitto.log\n",
         place.display()
     );

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::plan_desk::{Came, PlanDesk, PlanError};
 use crate::evidence::EvidenceError;
@@ -57,23 +57,24 @@ impl Errands {
         let (shared, places) = (Arc::new(self), Arc::new(Semaphore::new(ERRANDS)));
         while let Some(errand) = errands.recv().await {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let errands = Arc::clone(&shared);
-            tokio::spawn(async move {
-                errands.work(errand).await;
-                drop(place);
-            });
+            tokio::spawn(Arc::clone(&shared).work(errand, place));
         }
     }
 
-    async fn work(self: Arc<Self>, errand: Errand) {
+    /// The place is given back when the work is done, not when it is no longer waited for: a disk that stands would
+    /// otherwise take one thread after the other, until the operator's commands found none.
+    async fn work(self: Arc<Self>, errand: Errand, place: OwnedSemaphorePermit) {
         let (down, message) = match &errand {
             Errand::Plan(plan) => (Down::Plans, plan.id.clone()),
             Errand::Evidence { id, .. } => (Down::Ask, id.clone()),
         };
         let notices = self.notices.clone();
-        let work = tokio::task::spawn_blocking(move || match errand {
-            Errand::Plan(plan) => self.plan(plan),
-            Errand::Evidence { id, code } => Some(self.evidence(id, &code)),
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            match errand {
+                Errand::Plan(plan) => self.plan(plan),
+                Errand::Evidence { id, code } => Some(self.evidence(id, &code)),
+            }
         });
         let ack = match tokio::time::timeout(ANSWER_WITHIN, work).await {
             Ok(Ok(Some(ack))) => ack,

@@ -30,6 +30,11 @@ const SNAPSHOT_MS: u64 = 5_000;
 /// Room of the journal under which parcels are no longer asked for.
 const ROOM_TO_INDUCT: usize = crate::journal::QUEUE_CAPACITY / 2;
 
+/// Whether the journal is so far behind that no more parcels are asked for.
+pub fn is_behind(room: usize) -> bool {
+    room < ROOM_TO_INDUCT
+}
+
 /// Room under which events stay outside: the entries of one event always fit.
 const ROOM_TO_TAKE: usize = 1_024;
 
@@ -259,7 +264,7 @@ impl LineThread {
 
     /// Parcels are asked for only while the journal keeps up.
     fn watch_room(&mut self) {
-        let behind = self.ends.journal.room() < ROOM_TO_INDUCT;
+        let behind = is_behind(self.ends.journal.room());
         if behind != self.behind {
             self.behind = behind;
             self.hold(behind, JOURNAL_BEHIND);

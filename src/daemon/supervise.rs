@@ -1,4 +1,8 @@
 //! Watches the loops, tells systemd, waits for the end.
+//!
+//! The watchdog asks whether the *line* lives: its thread, the tasks, the PLC's polls. It does not ask whether the disk
+//! is quick. A restart mends no disk: it would take a line that still sorts, and put one in its place that waits for
+//! its store. A disk that stands is an alarm, and one that stands until the queue is half full holds induction.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::plan_desk::{Came, PlanDesk, PlanError};
+use super::line_thread::is_behind;
 use super::{RunError, system};
-use crate::journal::{DEVICE, JournalHandle, JournalState, JournalStatus, OpeningError};
+use crate::journal::{DEVICE, JournalHandle, JournalState, OpeningError};
 use crate::line::record::{Alarm, Severity};
 use crate::panel::PanelError;
 use crate::watch::beat::Beats;
@@ -20,8 +25,14 @@ use crate::watch::{Board, Ne107, systemd};
 /// Period of the look at the loops where systemd asks for nothing.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// A commit over this many looks is slow: two to three seconds, when it should be milliseconds.
-const SLOW_LOOKS: u32 = 2;
+/// A commit over so long is slow, when it should be milliseconds.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// The alarm of a slow disk.
+const SLOW_ALARM: &str = "journal-slow";
+
+/// The alarm of a disk that is so slow that no more parcels are asked for.
+const BEHIND_ALARM: &str = "journal-behind";
 
 /// Findings of a reload that are logged; `sortd check` prints all.
 const FINDINGS_LOGGED: usize = 20;
@@ -37,9 +48,7 @@ pub struct Supervisor {
     plc: String,
     directory: PathBuf,
     plans: Arc<PlanDesk>,
-    cycles: u64,
-    /// Looks in a row at which records waited and none had become durable since the one before.
-    slow: u32,
+    disk: Disk,
     polls: u64,
 }
 
@@ -53,7 +62,7 @@ impl Supervisor {
         directory: PathBuf,
         plans: Arc<PlanDesk>,
     ) -> Supervisor {
-        Supervisor { beats, board, handle, plc, directory, plans, cycles: 0, slow: 0, polls: 0 }
+        Supervisor { beats, board, handle, plc, directory, plans, disk: Disk::default(), polls: 0 }
     }
 
     /// Until SIGTERM or SIGINT, or until something the line cannot run without has ended.
@@ -100,16 +109,10 @@ impl Supervisor {
         }
     }
 
-    /// Feeds the watchdog if every loop has moved on.
+    /// Feeds the watchdog if every loop of the line has moved on.
     fn look(&mut self) {
         let mut silent: Vec<String> = self.beats.silent().into_iter().map(ToOwned::to_owned).collect();
-        let status = self.handle.status();
-        let waits = status.state == JournalState::Running && status.pending > 0;
-        if waits && status.cycles == self.cycles {
-            silent.push("journal".to_owned());
-        }
-        self.watch_disk(&status);
-        self.cycles = status.cycles;
+        self.watch_disk();
         // What is polled moves on: good polls, or faults while it is sought.
         if let Some(health) = self.board.snapshot().0.get(&self.plc) {
             let polls = health.good + health.faults.values().sum::<u64>();
@@ -128,24 +131,90 @@ impl Supervisor {
 
 impl Supervisor {
     /// A disk that takes seconds for a commit fails nothing, so nobody else says it. The line goes on: its records
-    /// wait in the queue, and nothing is acknowledged.
-    fn watch_disk(&mut self, status: &JournalStatus) {
-        let waits = status.state == JournalState::Running
-            && (self.handle.waiting() > 0 || status.pending > 0 || status.under_way > 0);
-        self.slow = if waits && status.cycles == self.cycles { self.slow + 1 } else { 0 };
-        if self.slow == SLOW_LOOKS {
-            self.board.fault(DEVICE, "slow", &format_args!("{} records wait", self.handle.waiting()));
-            self.board.raise(Alarm {
-                id: "journal-slow".to_owned(),
-                severity: Severity::Warning,
-                text: "The store's disk has taken no record for seconds: PLC events and orders are acknowledged \
-                       late, parcels are sorted as before."
-                    .to_owned(),
-                remedy: "Find out what keeps the disk busy, and check it.".to_owned(),
-            });
-        } else if self.slow == 0 {
-            self.board.clear("journal-slow");
+    /// wait in the queue, and nothing is acknowledged. When the queue is half full the line's thread asks for no
+    /// more parcels, and that is said, too.
+    fn watch_disk(&mut self) {
+        let (status, waiting, room) = (self.handle.status(), self.handle.waiting(), self.handle.room());
+        let waits = status.state == JournalState::Running 
+            && (waiting > 0 || status.pending > 0 || status.under_way > 0);
+        match self.disk.look(waits, status.cycles, tokio::time::Instant::now()) {
+            Pace::Good => self.board.clear(SLOW_ALARM),
+            Pace::Waiting => {}
+            Pace::Slow { first } => {
+                if first {
+                    self.board.fault(DEVICE, "slow", &format_args!("{waiting} records wait"));
+                }
+                self.board.raise(slow_alarm(waiting));
+            }
         }
+        // A store that opens, or fails, has its own alarms; records wait here all the same.
+        if is_behind(room) {
+            self.board.raise(behind_alarm(waiting));
+        } else {
+            self.board.clear(BEHIND_ALARM);
+        }
+    }
+}
+
+fn slow_alarm(waiting: usize) -> Alarm {
+    Alarm {
+        id: SLOW_ALARM.to_owned(),
+        severity: Severity::Warning,
+        text: format!(
+            "The store's disk has taken no record for seconds: {waiting} wait. PLC events, orders and holds are used \
+             at once and acknowledged late; parcels are sorted as before."
+        ),
+        remedy: "Find out what keeps the disk busy, and check it.".to_owned(),
+    }
+}
+
+fn behind_alarm(waiting: usize) -> Alarm {
+    Alarm {
+        id: BEHIND_ALARM.to_owned(),
+        severity: Severity::Critical,
+        text: format!(
+            "{waiting} records wait for the store's disk, half of what may: no more parcels are asked for. What is on \
+             the belt is sorted, and induction resumes by itself."
+        ),
+        remedy: "Find out what keeps the disk busy, and check it; a restart would wait for the same disk."
+            .to_owned(),
+    }
+}
+
+/// How the disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nothing waits, or something became durable since the last look.
+    Good,
+    /// Records wait, not for long.
+    Waiting,
+    /// For seconds.
+    Slow {
+        /// It was not yet at the last look.
+        first: bool,
+    },
+}
+
+/// Watches whether records become durable.
+#[derive(Debug, Default)]
+struct Disk {
+    cycles: u64,
+    /// Since when records have waited and none has become durable.
+    since: Option<tokio::time::Instant>,
+    slow: bool,
+}
+
+impl Disk {
+    fn look(&mut self, waits: bool, cycles: u64, now: tokio::time::Instant) -> Pace {
+        let moved = std::mem::replace(&mut self.cycles, cycles) != cycles;
+        if !waits || moved {
+            *self = Disk { cycles, since: None, slow: false };
+            return Pace::Good;
+        }
+        if now.duration_since(*self.since.get_or_insert(now)) < SLOW {
+            return Pace::Waiting;
+        }
+        Pace::Slow { first: !std::mem::replace(&mut self.slow, true) }
     }
 }
 
@@ -199,5 +268,26 @@ fn panel_ended(result: Result<Result<(), PanelError>, tokio::task::JoinError>) -
         Ok(Ok(())) => Err(system("the local API ended")(std::io::ErrorKind::BrokenPipe.into())),
         Ok(Err(error)) => Err(error.into()),
         Err(error) => Err(system("the local API")(std::io::Error::other(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_slow_once_nothing_has_become_durable_for_seconds() {
+        let begun = tokio::time::Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut disk = Disk::default();
+        assert_eq!(disk.look(true, 4, at(0)), Pace::Good, "a cycle was done");
+        assert_eq!(disk.look(true, 4, at(300)), Pace::Waiting);
+        assert_eq!(disk.look(true, 4, at(2_200)), Pace::Waiting);
+        assert_eq!(disk.look(true, 4, at(2_300)), Pace::Slow { first: true });
+        assert_eq!(disk.look(true, 4, at(60_000)), Pace::Slow { first: false });
+        assert_eq!(disk.look(true, 5, at(60_300)), Pace::Good);
+        assert_eq!(disk.look(true, 5, at(60_600)), Pace::Waiting);
+        assert_eq!(disk.look(false, 5, at(70_000)), Pace::Good, "nothing waits");
+        assert_eq!(disk.look(true, 5, at(70_300)), Pace::Waiting, "it begins anew");
     }
 }

@@ -81,7 +81,9 @@ impl Core {
             cancel: false,
             recirculate: matches!(choice.to, Target::Recirculate(_)),
         };
-        self.measures.decided(since_induction_us, reaction_us);
+        // What is decided again, because of what came later, says nothing of how fast decisions are.
+        let first = matches!(pass.phase, Phase::Reading | Phase::AwaitingOrder) && pass.lap == 0;
+        self.measures.decided(first.then_some(since_induction_us), reaction_us);
         fact_of(now, Fact::Decided(decided), out);
         self.decided_now(key);
         self.reserve(choice.to, choice.alternate);

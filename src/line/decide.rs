@@ -206,7 +206,7 @@ impl Core {
                 Some(order) => match self.held_back(key, &order) {
                     Some(reason) => reason,
                     None => {
-                        if self.bound_elsewhere(to, &order) && self.may_still_change(key) {
+                        if self.may_still_change(key) && self.bound_elsewhere(key, to, &order) {
                             self.close_reads(now, key, out);
                         }
                         return;
@@ -224,13 +224,32 @@ impl Core {
         }
     }
 
-    /// Whether a decision no longer fits its order: released from a hold, or another destination.
-    fn bound_elsewhere(&self, to: Target, order: &Order) -> bool {
+    /// Whether a decision no longer fits its order: another destination, or an order that came, or was released
+    /// from a hold, while a chute of its destination still lies ahead. Behind the last one it is too late for the
+    /// order, not for the decision: that was made in time, and its reason stays the true one.
+    fn bound_elsewhere(&mut self, key: PassKey, to: Target, order: &Order) -> bool {
         match to {
             Target::Chute(chute) => !self.takes(chute, &order.destination),
             Target::Recirculate(_) => false,
-            Target::Exception(_, reason) => is_hold(reason),
+            Target::Exception(_, reason) if is_hold(reason) => {
+                let routes = self.plan.routes.get(&order.destination);
+                let ahead =
+                    routes.is_none_or(|routes| routes.iter().any(|&chute| self.lies_ahead(key, chute)));
+                if !ahead {
+                    self.count("order_too_late");
+                }
+                ahead
+            }
+            Target::Exception(..) => false,
         }
+    }
+
+    /// A command for this chute could still come in time.
+    fn lies_ahead(&self, key: PassKey, chute: ChuteNo) -> bool {
+        let (Some(at), Some(pass)) = (self.chute_at(chute), self.state.passes.get(&key)) else {
+            return false;
+        };
+        self.position_mm(pass) <= i64::from(self.site.chutes[at].decision_mm) - self.reserve_mm()
     }
 
     /// The rule of six steps, as far as this line has them: hard filters, most room, recirculate, exception.
@@ -329,7 +348,6 @@ impl Core {
             reserved = reserved.saturating_sub(1);
         }
         filled = filled.min(chute.capacity);
-        let last_place = i64::from(chute.decision_mm) - self.reserve_mm();
         let dropped = if state.locked_by.is_some() {
             Some(Dropped::Locked)
         } else if state.disabled {
@@ -342,7 +360,7 @@ impl Core {
             Some(Dropped::FullSensor)
         } else if i32::from(filled) + i32::from(reserved) + moved.min(0) >= i32::from(chute.capacity) {
             Some(Dropped::NoRoom)
-        } else if self.position_mm(pass) > last_place {
+        } else if !self.lies_ahead(key, number) {
             Some(Dropped::Passed)
         } else {
             None

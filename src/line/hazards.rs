@@ -1,6 +1,6 @@
 //! Stories in which a parcel could have gone astray, been forgotten or been counted twice: one a defect.
 
-use super::event::{Ask, Asked, Command, EncoderPoll, Event, Order, PlcAttached};
+use super::event::{Ask, Asked, Command, EncoderPoll, Event, Hold, Order, PlcAttached};
 use super::outcome::{Outcome, Reason};
 use super::record::{Fact, Target, Untied};
 use super::tests::{CODE, EXCEPTION, OTHER, Rig, exception, site};
@@ -483,4 +483,48 @@ fn a_parcel_on_its_way_round_is_not_lost_because_it_was_called_back_too_late() {
     rig.run(2000);
     rig.discharge(3, EXCEPTION.0, Discharge::Confirmed);
     assert_eq!(rig.ends().last(), Some(&exception(Reason::OrderCancelled)));
+}
+
+#[test]
+fn an_order_too_late_for_every_chute_leaves_an_unknown_parcel_its_true_reason() {
+    let mut rig = Rig::new(false);
+    rig.read_parcel(1, &[CODE]);
+    rig.run(4_400);
+    let unknown = Target::Exception(EXCEPTION, Reason::UnknownParcel);
+    assert_eq!(rig.decisions(), [(unknown, None)], "it is past the first chute of all");
+    let [_, _, longest_ms] = rig.line.status(rig.now).decision_ms;
+    // Chute 2 of destination A still lies ahead.
+    rig.order("o1", CODE, "A");
+    assert_eq!(sent_to(&rig), Target::Chute(ChuteNo(2)));
+    rig.run(3_000);
+    rig.discharge(1, 2, Discharge::Confirmed);
+
+    rig.read_parcel(2, &[OTHER]);
+    rig.run(8_400);
+    let decided = rig.decisions().len();
+    assert_eq!(sent_to(&rig), unknown);
+    rig.order("o2", OTHER, "A");
+    rig.push(Order { revision: 2, ..bound("o2", OTHER, "A") });
+    assert_eq!(rig.decisions().len(), decided, "both chutes of A are behind it");
+    assert_eq!(counted(&rig, "order_too_late"), 2);
+    rig.run(9_600);
+    rig.discharge(2, EXCEPTION.0, Discharge::Confirmed);
+    assert_eq!(rig.ends().last(), Some(&exception(Reason::UnknownParcel)));
+    let [_, _, latest_ms] = rig.line.status(rig.now).decision_ms;
+    assert!(
+        (latest_ms - longest_ms).abs() < 50.0,
+        "{latest_ms} ms: an order that came later is no slow decision"
+    );
+}
+
+#[test]
+fn a_hold_released_behind_the_last_chute_stays_the_reason() {
+    let mut rig = Rig::new(false);
+    rig.push(Order { hold: Some(Hold::CodHold), ..bound("o1", CODE, "B") });
+    rig.read_parcel(1, &[CODE]);
+    rig.run(9_000);
+    let held = Target::Exception(EXCEPTION, Reason::CodHold);
+    assert_eq!(rig.decisions(), [(held, None)]);
+    rig.push(Order { revision: 2, ..bound("o1", CODE, "B") });
+    assert_eq!(rig.decisions(), [(held, None)]);
 }

@@ -8,7 +8,7 @@ const LARGEST: u64 = 3_600_000_000;
 /// Distributions of one run.
 #[derive(Debug)]
 pub struct Measures {
-    /// Induction → decision, µs.
+    /// Induction → first decision, µs.
     decision: Histogram<u64>,
     /// Stamp of the input that completed the facts → decision, µs.
     reaction: Histogram<u64>,
@@ -30,9 +30,11 @@ impl Default for Measures {
 }
 
 impl Measures {
-    /// A decision.
-    pub fn decided(&mut self, since_induction_us: u64, reaction_us: u64) {
-        self.decision.saturating_record(since_induction_us);
+    /// A decision; `since_induction_us` is given for the first of a pass only.
+    pub fn decided(&mut self, since_induction_us: Option<u64>, reaction_us: u64) {
+        if let Some(since_induction_us) = since_induction_us {
+            self.decision.saturating_record(since_induction_us);
+        }
         self.reaction.saturating_record(reaction_us);
     }
 
@@ -43,7 +45,7 @@ impl Measures {
         self.least_slack_ms = Some(self.least_slack_ms.map_or(slack_ms, |least| least.min(slack_ms)));
     }
 
-    /// Induction → decision in ms: p50, p99, max.
+    /// Induction → first decision in ms: p50, p99, max.
     pub fn decision_ms(&self) -> [f64; 3] {
         high(&self.decision)
     }

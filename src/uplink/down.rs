@@ -77,6 +77,15 @@ pub enum Errand {
     },
 }
 
+/// How far the store is: what answers wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Durable up to this record.
+    pub durable: u64,
+    /// Records wait to become durable.
+    pub waits: bool,
+}
+
 /// What the rest of the program says to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {

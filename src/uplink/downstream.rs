@@ -5,20 +5,24 @@
 //!    id and a persistent session, so what is published while it is away waits at the broker.
 //! 2. It is read and split into parts ([`super::orders`], [`super::holds`]); what is not well-formed is refused
 //!    right away.
-//! 3. The parts are offered to the core, one message after the other. The core's channel may be full: the
-//!    part is held and offered again.
-//! 4. The core applies them, the journal makes them durable, and the daemon says so ([`Notice`]).
+//! 3. The parts are offered to the core, one message after the other, as soon as they come: what a parcel is
+//!    decided by waits for the disk as little as the decision does. The core's channel may be full: the part is
+//!    held and offered again.
+//! 4. The core applies them, the journal makes them durable, and the daemon says so ([`Notice`]). Many messages are
+//!    in this step at once ([`super::in_process`]), so that a slow disk holds up answers and nothing else.
 //! 5. The answer goes out on `acks`, and when the broker has acknowledged *that*, the message is released.
 //!
 //! A connection may be lost at any step: the broker delivers the message again, under a new packet id. While
 //! steps 3 and 4 are still running for it, the repetition only renews the packet id; later it runs through
-//! all steps again, which changes nothing, since an order of a known revision changes nothing.
+//! all steps again, which changes nothing, since an order of a known revision changes nothing. So it is after a
+//! kill between steps 3 and 4: a decision may have used an order that no record holds; the order was never
+//! released, comes again, and the decision's own record, where there is one, carries the orders it was made with.
 //!
 //! Plans and questions ([`super::questions`]) go another way in steps 3 and 4: to a task of the daemon that has
 //! a bounded time for each. They wait in a queue of their own, so that a slow answer never holds up an order or
 //! a hold; only the releases keep the order of the deliveries, as the protocol demands.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -32,8 +36,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::broker::{self, Dialler, Lost, Topics};
-use super::down::{Down, Durable, Errand, Notice, Part};
+use super::down::{Down, Durable, Errand, Notice, Part, Progress};
 use super::holds;
+use super::in_process::{DURABLE_WITHIN, InProcess};
 use super::orders::{self, Ack, MessageError, Refusal};
 use super::publisher::{is_stopped, stopped};
 use super::questions::{self, AskMessage};
@@ -45,18 +50,16 @@ use crate::watch::{Board, Ne107};
 const DEVICE: &str = "uplink-down";
 const REMEDY: &str =
     "Check that the broker lets this client subscribe to its topics orders, holds, plans and ask.";
-/// Messages between offer and durability at once.
-const IN_PROCESS: usize = 8;
-/// Plans and questions that are worked on at once.
-pub const ERRANDS: usize = 4;
 /// Messages that may wait for a place. A broker may deliver far more before it wants a PUBACK (mosquitto 2.0.11
 /// was seen to after a reconnect). What does not fit is left alone, unreleased; when all before it is answered,
 /// the connection is rebuilt, once, and the broker delivers the rest again.
 const WAITING: usize = 256;
 /// Bytes that may wait: as many of the largest messages as mosquitto delivers at once, several times over.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Answers on their way before another message is taken, so that they never overflow the request channel.
+/// Answers on their way before another message or notice is taken, and releases before another is sent, so that
+/// they never overflow the request channel, however many messages become durable at once.
 const ANSWERS: usize = 64;
+const RELEASES: u64 = 256;
 /// Largest packet taken at all: far above the contract's limit, so that a message that is too large can be
 /// answered instead of breaking the connection again and again.
 const INCOMING_LIMIT: usize = 16 * 1024 * 1024;
@@ -64,8 +67,6 @@ const INCOMING_LIMIT: usize = 16 * 1024 * 1024;
 const INFLIGHT: u16 = 1024;
 /// Pause before a part is offered again to a full channel.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
-/// A message that is not durable after this is given up and delivered again by the broker.
-const DURABLE_WITHIN: Duration = Duration::from_secs(60);
 /// How often time-outs are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Failed attempts in a row, while the publisher is connected, after which someone must look.
@@ -73,6 +74,11 @@ const ALARM_AFTER: u32 = 3;
 
 /// Hands a part to the core; gives it back where the channel is full.
 pub type Offer = Box<dyn FnMut(Part) -> Result<(), Part> + Send>;
+
+/// Says how far the store is.
+pub type HowFar = Box<dyn Fn() -> Progress + Send>;
+
+pub use super::in_process::{ERRANDS, PARTS_MOST};
 
 /// The client's ways into the rest of the program.
 pub struct Ends {
@@ -82,6 +88,8 @@ pub struct Ends {
     pub errands: mpsc::Sender<Errand>,
     /// What that task and the journal's listener have to say.
     pub notices: mpsc::Receiver<Notice>,
+    /// How far the store is.
+    pub how_far: HowFar,
 }
 
 /// The task's state across connections.
@@ -92,12 +100,13 @@ pub struct Downstream {
     offer: Offer,
     errands: mpsc::Sender<Errand>,
     notices: mpsc::Receiver<Notice>,
+    how_far: HowFar,
     board: Board,
     uplink: watch::Receiver<UplinkStatus>,
     status: watch::Sender<DownstreamStatus>,
     stop: watch::Receiver<bool>,
-    /// Messages in steps 3 and 4, by topic and id.
-    in_process: HashMap<(Down, String), InProcess>,
+    /// Messages in steps 3 and 4.
+    in_process: InProcess,
     /// Parts not yet taken by the core, in order.
     offering: VecDeque<Part>,
     /// A packet larger than anything allowed stands at the head of the session: drop the session once. The
@@ -120,15 +129,6 @@ enum Work {
     Errand(Errand),
 }
 
-/// A message on its way to durability.
-struct InProcess {
-    digest: [u8; 32],
-    refused: Vec<Refusal>,
-    /// Its delivery on the present connection, if there is one.
-    delivery: Option<Publish>,
-    since: Instant,
-}
-
 /// State of one connection.
 struct Link {
     client: AsyncClient,
@@ -139,12 +139,12 @@ struct Link {
     waiting_bytes: usize,
     /// Delivered and not kept.
     left_out: u64,
-    /// Every delivery kept and not yet released, in order, and whether it is done with.
+    /// Every delivery kept and not yet released, in order, without its payload, and whether it is done with.
     deliveries: VecDeque<(Publish, bool)>,
     /// Releases handed to the client and not yet sent.
     releasing: u64,
-    /// Answers handed to the client: packet id once it left, and the delivery that its PUBACK releases.
-    answers: VecDeque<(Option<u16>, Option<Publish>)>,
+    /// Answers handed to the client: packet id once it left, and that of the delivery that its PUBACK releases.
+    answers: VecDeque<(Option<u16>, Option<u16>)>,
     heard: Instant,
     subscribed: bool,
 }
@@ -160,7 +160,7 @@ impl Downstream {
         uplink: watch::Receiver<UplinkStatus>,
         stop: watch::Receiver<bool>,
     ) -> (Downstream, watch::Receiver<DownstreamStatus>) {
-        let Ends { offer, errands, notices } = ends;
+        let Ends { offer, errands, notices, how_far } = ends;
         let (status, watched) = watch::channel(DownstreamStatus::default());
         let downstream = Downstream {
             dialler: Dialler::new(&settings, board.clone()),
@@ -169,11 +169,12 @@ impl Downstream {
             offer,
             errands,
             notices,
+            how_far,
             board,
             uplink,
             status,
             stop,
-            in_process: HashMap::new(),
+            in_process: InProcess::default(),
             offering: VecDeque::new(),
             drop_session: false,
             attempt: 0,
@@ -192,7 +193,7 @@ impl Downstream {
         while !is_stopped(&self.stop) {
             let Err(why) = self.connection().await else { break };
             // Deliveries of the old connection cannot be released on a new one.
-            self.in_process.values_mut().for_each(|message| message.delivery = None);
+            self.in_process.disconnected();
             self.status.send_modify(|status| {
                 status.connected = false;
                 status.reconnects += 1;
@@ -258,7 +259,9 @@ impl Downstream {
                     };
                     tokio::select! {
                         event = &mut poll => break event?,
-                        Some(notice) = self.notices.recv() => self.heed(notice, &mut link),
+                        Some(notice) = self.notices.recv(), if link.answers.len() < ANSWERS => {
+                            self.heed(notice, &mut link);
+                        }
                         () = again => {}
                         _ = look.tick() => self.look(&link)?,
                         () = stopped(&mut self.stop) => return Ok(()),
@@ -303,7 +306,7 @@ impl Downstream {
                     Packet::PubAck(ack) => {
                         let at = link.answers.iter().position(|(packet, _)| *packet == Some(ack.pkid));
                         if let Some((_, delivery)) = at.and_then(|at| link.answers.remove(at)) {
-                            self.release(delivery, link)?;
+                            link.done_with(delivery);
                         }
                     }
                     _ => {}
@@ -328,8 +331,9 @@ impl Downstream {
         let Some(down) = self.down_of(&publish) else {
             // Left over from another version's subscription.
             self.board.fault(DEVICE, "unexpected_topic", &publish.topic);
-            link.deliveries.push_back((publish.clone(), false));
-            return self.release(Some(publish), link);
+            link.kept(&publish);
+            link.done_with(Some(publish.pkid));
+            return Ok(());
         };
         self.status.send_modify(|status| status.messages += 1);
         // Once one is left out, all after it are, so that the order of delivery stays.
@@ -341,7 +345,7 @@ impl Downstream {
             return Ok(());
         }
         link.waiting_bytes += publish.payload.len();
-        link.deliveries.push_back((publish.clone(), false));
+        link.kept(&publish);
         if down.is_beside() {
             link.asking.push_back(publish);
         } else {
@@ -356,17 +360,14 @@ impl Downstream {
 
     /// Takes waiting messages while there is room, and offers parts while the core takes them.
     fn work(&mut self, link: &mut Link) -> Result<(), Lost> {
-        let beside = |process: &HashMap<(Down, String), InProcess>| {
-            process.keys().filter(|(down, _)| down.is_beside()).count()
-        };
-        while self.in_process.len() - beside(&self.in_process) < IN_PROCESS
+        while self.in_process.has_room()
             && link.answers.len() < ANSWERS
             && let Some(publish) = link.waiting.pop_front()
         {
             link.waiting_bytes -= publish.payload.len();
             self.begin(publish, link)?;
         }
-        while beside(&self.in_process) < ERRANDS
+        while self.in_process.has_errand_room()
             && self.errands.capacity() > 0
             && link.answers.len() < ANSWERS
             && let Some(publish) = link.asking.pop_front()
@@ -380,11 +381,12 @@ impl Downstream {
                 break;
             }
         }
+        link.let_go()?;
         let idle = link.waiting.is_empty()
             && link.asking.is_empty()
             && link.answers.is_empty()
             && link.releasing == 0;
-        if link.left_out > 0 && idle && self.in_process.is_empty() {
+        if link.left_out > 0 && idle && self.in_process.len() == 0 {
             return Err(Lost::Overrun);
         }
         let in_process = (self.in_process.len() + link.waiting.len() + link.asking.len()) as u64;
@@ -441,32 +443,34 @@ impl Downstream {
             Err(why) => return self.refuse(publish, &why, link),
         };
         let digest: [u8; 32] = Sha256::digest(&publish.payload).into();
-        if let Some(running) = self.in_process.get_mut(&(down, id.clone())) {
+        if let Some(running) = self.in_process.get_mut(down, &id) {
             if running.digest != digest {
                 return self.refuse(publish, &MessageError::IdInUse, link);
             }
             // The same once more: after a reconnect it brings the packet id to release it by. Sent twice by
             // upstream, the older delivery is answered by the same answer and released here.
-            let older = running.delivery.replace(publish);
-            return match older {
-                Some(older) => self.release(Some(older), link),
-                None => Ok(()),
-            };
+            link.done_with(running.delivery.replace(publish.pkid));
+            return Ok(());
         }
         for Refusal { order, code, reason } in &refused {
             tracing::debug!(message = %id, ?order, ?code, why = %reason, "refused");
         }
+        let running = self.in_process.message(publish.pkid, digest, refused, Instant::now());
         match work {
             Work::Parts(parts) if parts.is_empty() => {
-                return self.answer(Ack::taken(id, 0, refused), Some(publish), link);
+                return self.answer(Ack::taken(id, 0, running.refused), Some(publish.pkid), link);
             }
-            Work::Parts(parts) => self.offering.extend(parts),
-            // There was room when this was begun, and nobody else sends. A daemon that is closing takes no
-            // more; then the message is not answered and comes again.
-            Work::Errand(errand) => drop(self.errands.try_send(errand)),
+            Work::Parts(parts) => {
+                self.in_process.begin(down, id, parts.len(), running);
+                self.offering.extend(parts);
+            }
+            Work::Errand(errand) => {
+                self.in_process.begin(down, id, 0, running);
+                // There was room when this was begun, and nobody else sends. A daemon that is closing takes no
+                // more; then the message is not answered and comes again.
+                drop(self.errands.try_send(errand));
+            }
         }
-        let running = InProcess { digest, refused, delivery: Some(publish), since: Instant::now() };
-        self.in_process.insert((down, id), running);
         Ok(())
     }
 
@@ -474,7 +478,7 @@ impl Downstream {
         self.board.fault(DEVICE, "malformed_message", why);
         self.status.send_modify(|status| status.refused_messages += 1);
         let ack = Ack::refused(&publish.payload, why);
-        self.answer(ack, Some(publish), link)
+        self.answer(ack, Some(publish.pkid), link)
     }
 
     /// Step 5 of a message that is durable now, or needs not be.
@@ -484,7 +488,7 @@ impl Downstream {
                 (*down, message.clone())
             }
         };
-        let Some(running) = self.in_process.remove(&(down, message.clone())) else {
+        let Some(running) = self.in_process.done(down, &message) else {
             // Given up meanwhile, or recorded before a restart; the broker delivers it again.
             tracing::debug!(message, "done, but nobody waits for it");
             return;
@@ -506,7 +510,7 @@ impl Downstream {
         }
     }
 
-    fn answer(&mut self, ack: Ack, delivery: Option<Publish>, link: &mut Link) -> Result<(), Lost> {
+    fn answer(&mut self, ack: Ack, delivery: Option<u16>, link: &mut Link) -> Result<(), Lost> {
         self.status.send_modify(|status| {
             status.accepted += ack.accepted;
             status.refused += ack.refused_count;
@@ -518,33 +522,44 @@ impl Downstream {
         Ok(())
     }
 
-    fn release(&mut self, delivery: Option<Publish>, link: &mut Link) -> Result<(), Lost> {
-        let Some(delivery) = delivery else { return Ok(()) };
-        // PUBACKs go out in the order of the deliveries (MQTT 3.1.1, 4.6.0-2); the embedded broker insists.
-        if let Some((_, done)) = link.deliveries.iter_mut().find(|(kept, _)| kept.pkid == delivery.pkid) {
-            *done = true;
-        }
-        while link.deliveries.front().is_some_and(|(_, done)| *done) {
-            let Some((first, _)) = link.deliveries.pop_front() else { break };
-            link.client.try_ack(&first).map_err(|_| Lost::Overrun)?;
-            link.releasing += 1;
-        }
-        Ok(())
-    }
-
     fn look(&mut self, link: &Link) -> Result<(), Lost> {
         let silence = broker::idle_silence(&self.settings);
         if link.heard.elapsed() > silence {
             return Err(Lost::Silence(silence.as_millis()));
         }
-        let stuck = |message: &InProcess| message.since.elapsed() > DURABLE_WITHIN;
-        if self.in_process.values().any(stuck) {
-            let given_up: Vec<(Down, String)> =
-                self.in_process.extract_if(|_, message| stuck(message)).map(|(id, _)| id).collect();
-            self.offering.retain(|part| {
-                !given_up.iter().any(|(down, id)| *down == part.down() && id == part.message())
-            });
-            return Err(Lost::Stuck(DURABLE_WITHIN.as_secs()));
+        let given_up = self.in_process.give_up((self.how_far)(), Instant::now());
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        self.offering
+            .retain(|part| !given_up.iter().any(|(down, id)| *down == part.down() && id == part.message()));
+        Err(Lost::Stuck(DURABLE_WITHIN.as_secs()))
+    }
+}
+
+impl Link {
+    /// A delivery that is to be released some time. Its payload goes its own way.
+    fn kept(&mut self, publish: &Publish) {
+        let Publish { dup, qos, retain, pkid, .. } = *publish;
+        let (topic, payload) = (String::new(), Default::default());
+        self.deliveries.push_back((Publish { dup, qos, retain, topic, pkid, payload }, false));
+    }
+
+    /// Its answer has arrived, or it needs none.
+    fn done_with(&mut self, delivery: Option<u16>) {
+        let of = |kept: &Publish| Some(kept.pkid) == delivery;
+        // Deliveries under QoS 0, which nobody releases, all have packet id 0.
+        if let Some((_, done)) = self.deliveries.iter_mut().find(|(kept, done)| !*done && of(kept)) {
+            *done = true;
+        }
+    }
+
+    /// PUBACKs go out in the order of the deliveries (MQTT 3.1.1, 4.6.0-2); the embedded broker insists.
+    fn let_go(&mut self) -> Result<(), Lost> {
+        while self.releasing < RELEASES && self.deliveries.front().is_some_and(|(_, done)| *done) {
+            let Some((first, _)) = self.deliveries.pop_front() else { break };
+            self.client.try_ack(&first).map_err(|_| Lost::Overrun)?;
+            self.releasing += u64::from(first.qos == QoS::AtLeastOnce);
         }
         Ok(())
     }

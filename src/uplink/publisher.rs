@@ -155,11 +155,15 @@ impl<M: Milestones> Publisher<M> {
                 status.connected = false;
                 status.in_flight = 0;
             });
-            self.store_cursor_now().await;
+            // On the way to the next connection, and to health over it, no disk is waited for.
             match end {
-                End::Stop => break,
-                End::Store => {}
+                End::Stop => {
+                    self.store_cursor_now().await;
+                    break;
+                }
+                End::Store => self.store_cursor_soon(Instant::now()),
                 End::Lost(why) => {
+                    self.store_cursor_soon(Instant::now());
                     self.board.fault(DEVICE, why.kind(), &why);
                     let remedy = why.remedy().unwrap_or(REMEDY);
                     self.board.device(DEVICE, Ne107::Failure, &why.to_string(), remedy);
@@ -495,14 +499,19 @@ impl<M: Milestones> Publisher<M> {
 
     /// Starts storing the cursor if it has moved and the last store is long enough ago.
     fn store_cursor(&mut self, now: Instant) {
+        if now.duration_since(self.stored_at) >= STORE_EVERY {
+            self.store_cursor_soon(now);
+        }
+    }
+
+    /// Starts storing the cursor if it has moved, and looks what became of the last store.
+    fn store_cursor_soon(&mut self, now: Instant) {
         if let Some(storing) = self.storing.take_if(|storing| storing.is_finished()) {
-            // A finished task gives its result without waiting.
             if let Some(result) = futures_util::FutureExt::now_or_never(storing) {
                 self.cursor_stored(flatten("stored", result));
             }
         }
-        let due = now.duration_since(self.stored_at) >= STORE_EVERY;
-        if due && self.storing.is_none() && self.ranges != self.stored {
+        if self.storing.is_none() && self.ranges != self.stored {
             self.stored_at = now;
             self.storing = self.ranges.map(|ranges| self.start_store(ranges));
         }

@@ -33,8 +33,14 @@ pub struct Flow {
 
 /// The line, running. `prepare` is called on its directory before the daemon starts there.
 pub fn fast_line(flow: Flow, seed: u64, prepare: impl FnOnce(&Path)) -> Line {
+    fast_line_of(flow, seed, |_| (), prepare)
+}
+
+/// The same; `shape` is called on the configuration before hardware is made of it.
+pub fn fast_line_of(flow: Flow, seed: u64, shape: impl FnOnce(&Path), prepare: impl FnOnce(&Path)) -> Line {
     let config = tempfile::tempdir().expect("a temporary directory");
     fast_config(config.path(), flow.heard_within_ms);
+    shape(config.path());
     let scenario = Scenario {
         parcels_per_hour: flow.parcels_per_s * 3_600.0,
         peak_share: 0.0,

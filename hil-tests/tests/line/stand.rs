@@ -102,6 +102,12 @@ impl Line {
         self.daemon = Some(self.rig.daemon().expect("sortd starts"));
     }
 
+    /// The same; what it would tell systemd goes to the datagram socket `notify`.
+    pub fn start_daemon_notifying(&mut self, notify: &Path) {
+        assert!(self.daemon.is_none(), "one daemon at a time");
+        self.daemon = Some(self.rig.daemon_notifying(notify).expect("sortd starts"));
+    }
+
     /// Starts the daemon on a line that has run, and times it by what the PLC sees.
     pub fn start_timed(&mut self) -> Start {
         let beats = self.rig.devices.site().plc.map.pc_heartbeat;

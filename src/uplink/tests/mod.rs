@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use self::journal::FakeJournal;
 use super::Topics;
-use super::down::{Down as Topic, Durable, Errand, Notice, Part};
+use super::down::{Down as Topic, Durable, Errand, Notice, Part, Progress};
 use super::downstream::{Downstream, ERRANDS, Ends};
 use super::health::LineBrief;
 use super::orders::Refusal;
@@ -113,6 +113,7 @@ fn listen_beside(settings: UplinkSettings, board: Board, connected: bool) -> Dow
             }),
             errands: errand,
             notices,
+            how_far: Box::new(|| Progress { durable: 0, waits: false }),
         },
         board,
         uplink,

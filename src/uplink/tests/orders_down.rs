@@ -98,6 +98,50 @@ async fn orders_come_down(port: u16) {
     down.end().await;
 }
 
+/// A disk that takes nothing: every message is with the core all the same, and none is answered or released before
+/// it is durable. Those of a line that is killed then come again.
+async fn orders_reach_the_core_past_a_disk_that_stands(port: u16, messages: usize) {
+    let mut cable = Cable::to(port).await;
+    let mut cloud = Cloud::listening(port, "cloud-slow", topics().acks()).await;
+    let mut down = listen(settings(cable.port));
+    down.until("it subscribes", |status| status.connected).await;
+    for n in 0..messages {
+        send(&cloud, message(&format!("m-{n}"), 1)).await;
+    }
+    for n in 0..messages {
+        assert_eq!(down.part().await.message, format!("m-{n}"), "at the core, and nothing is durable");
+    }
+    let status = down.status.borrow().clone();
+    assert_eq!((status.answered, status.in_process), (0, messages as u64));
+
+    // Nothing was released, so all of it comes again over a new connection, and changes nothing while it runs.
+    cable.pull().await;
+    down.until("the loss is noticed", |status| !status.connected).await;
+    cable.plug().await;
+    down.until("all come again", |status| status.messages >= 2 * messages as u64).await;
+    for n in 0..messages {
+        down.durable(Topic::Orders, &format!("m-{n}"), 1, Vec::new()).await;
+    }
+    let heard = cloud.until("all are answered", |heard| answered(heard).len() == messages).await;
+    assert_eq!(heard.len(), messages, "once each");
+    down.until("all are released", |status| {
+        status.answered == messages as u64 && status.in_process == 0 && status.reconnects == 1
+    })
+    .await;
+    down.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_reach_the_core_past_a_disk_that_stands_over_the_embedded_broker() {
+    orders_reach_the_core_past_a_disk_that_stands(embedded().await, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_reach_the_core_past_a_disk_that_stands_over_mosquitto() {
+    let Some(broker) = Mosquitto::start_with(0).await else { return };
+    orders_reach_the_core_past_a_disk_that_stands(broker.port, 700).await;
+}
+
 /// A night's messages, good and bad, arrive at once when the line comes back.
 async fn a_night_of_orders(port: u16, each: usize) {
     let mut cable = Cable::to(port).await;

@@ -71,6 +71,11 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// `None` where it is not installed and need not be.
     pub async fn start() -> Option<Mosquitto> {
+        Mosquitto::start_with(20).await
+    }
+
+    /// One that sends so many messages ahead of their release; 0: all of them.
+    pub async fn start_with(window: u16) -> Option<Mosquitto> {
         let program = program();
         if program.is_none() {
             assert!(
@@ -86,7 +91,7 @@ impl Mosquitto {
         // Started by root it would become another user, who may not write here; otherwise `user` means nothing.
         let configuration = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
-             max_queued_messages 0\nmax_inflight_messages 20\nuser root\n",
+             max_queued_messages 0\nmax_inflight_messages {window}\nuser root\n",
             broker.directory.path().display()
         );
         std::fs::write(broker.directory.path().join("mosquitto.conf"), configuration).unwrap();
