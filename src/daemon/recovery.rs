@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::journal::{Numbered, Opened, Resume};
+use crate::journal::{Numbered, Opened, Reader, Resume};
 use crate::line::record::Entry;
 use crate::line::{Line, Tick};
 use crate::site::Site;
@@ -32,14 +32,15 @@ pub fn from_log(site: &Arc<Site>, resume: &Resume) -> Option<TakenUp> {
             return None;
         }
     };
-    let (entries, unrecorded) =
-        take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry));
+    let entries = resume.tail.iter().map(|numbered: &Numbered| numbered.entry.clone());
+    let (entries, unrecorded) = take_again(&mut line, entries);
     let last_tick = resume.last_tick().unwrap_or_default().max(line.last_tick());
     Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries, unrecorded })
 }
 
-/// Takes up what the store holds; an empty line where it holds nothing that makes a whole state.
-pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
+/// Takes up what the store holds; an empty line where it holds nothing that makes a whole state. Records are
+/// read a few at a time: there may be millions of them.
+pub fn from_store(site: &Arc<Site>, opened: &Opened, reader: &Reader) -> TakenUp {
     let next_seq = opened.last_seq + 1;
     let mut line = Line::new(Arc::clone(site));
     let (mut taken, mut unrecorded) = (0, Vec::new());
@@ -50,14 +51,23 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
             Some(Err(error)) => tracing::warn!(%error, "the stored snapshot is not taken up"),
             None => {}
         }
+        let mut failed = None;
         if recovery.complete {
-            let entries: Vec<Entry> = recovery
-                .records
-                .iter()
-                .map(|record| Entry { at: record.at, body: record.body.clone() })
-                .collect();
-            (taken, unrecorded) = take_again(&mut line, entries.iter());
-        } else {
+            let records = recovery.read(reader).map_while(|record| match record {
+                Ok(record) => Some(Entry { at: record.at, body: record.body }),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            (taken, unrecorded) = take_again(&mut line, records);
+        }
+        if let Some(error) = &failed {
+            tracing::error!(%error, "records of the line's state cannot be read any more");
+            line = Line::new(Arc::clone(site));
+            (taken, unrecorded) = (0, Vec::new());
+        }
+        if failed.is_some() || !recovery.complete {
             tracing::error!(
                 remedy = "count what is on the belt by hand: the sums begin anew",
                 "the store does not hold the whole state of the line"
@@ -68,9 +78,9 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened) -> TakenUp {
 }
 
 /// How many entries were taken, and what is still to be recorded of what they led to.
-fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> (usize, Vec<Entry>) {
-    let entries: Vec<Entry> = entries.cloned().collect();
-    let differences = line.take_again(&entries);
+fn take_again(line: &mut Line, entries: impl Iterator<Item = Entry>) -> (usize, Vec<Entry>) {
+    let mut taken = 0;
+    let differences = line.take_all_again(entries.inspect(|_| taken += 1));
     if differences.count > 0 {
         tracing::error!(
             differences = differences.count,
@@ -80,5 +90,5 @@ fn take_again<'a>(line: &mut Line, entries: impl Iterator<Item = &'a Entry>) -> 
             "taking up the recorded entries again came to other facts"
         );
     }
-    (entries.len(), differences.unrecorded)
+    (taken, differences.unrecorded)
 }

@@ -269,6 +269,9 @@ pub struct NoParcel {
 /// The key that a code of an order binds: the same that a reading of it has, in whatever form either of
 /// them comes. A text of no known family gives `wb:TEXT`, which counts only because an order holds it.
 pub fn key_of_order_code(rules: &CarrierRules, code: &str) -> Result<Key, NoParcel> {
+    if let Some(key) = family::key_of_plain(rules, code) {
+        return Ok(key);
+    }
     let found = identify(rules, &Reading::from_text(code));
     found.key.ok_or_else(|| NoParcel { code: found.input, reason: found.reason.unwrap_or_default() })
 }

@@ -164,6 +164,11 @@ impl<N: Copy> Retake<N> {
 impl Line {
     /// Takes recorded entries again, oldest first.
     pub fn take_again(&mut self, entries: &[Entry]) -> Differences {
+        self.take_all_again(entries.iter().cloned())
+    }
+
+    /// The same with entries that are not all in memory at once.
+    pub fn take_all_again(&mut self, entries: impl Iterator<Item = Entry>) -> Differences {
         let mut differences = Differences::default();
         let site = Arc::clone(self.site());
         let mut retake = Retake::from(std::mem::replace(self, Line::new(site)));
@@ -172,7 +177,7 @@ impl Line {
             differences.first.get_or_insert((difference.recorded, difference.concluded));
         };
         for entry in entries {
-            retake.take((), entry.clone(), &mut differs);
+            retake.take((), entry, &mut differs);
         }
         differences.unrecorded = retake.finish(&mut differs);
         differences.compared = retake.compared();
