@@ -3,7 +3,7 @@
 //! Reading, finding keys and packing take a few microseconds an order and are done by whoever calls this; the
 //! line's thread takes each portion between two events. What is measured is measured with this very way.
 
-use crate::identify::CarrierRules;
+use crate::identify::{CarrierRules, OrderKeys};
 use crate::journal::{Register, RegisterEntryRef, RegisterError};
 use crate::line::{KnownOrders, Tick};
 
@@ -26,11 +26,11 @@ pub fn read(
     mut give: impl FnMut(KnownOrders) -> bool,
 ) -> Given {
     let mut given = Given { entries: 0, error: None };
-    let mut portion = KnownOrders::default();
+    let (rules, mut portion) = (OrderKeys::of(rules), KnownOrders::default());
     for part in register.parts() {
         let read = part.and_then(|part| {
             for entry in part.entries() {
-                add(&mut portion, entry?, rules, now);
+                add(&mut portion, entry?, &rules, now);
                 given.entries += 1;
                 if portion.is_full() && !give(std::mem::take(&mut portion)) {
                     return Ok(false);
@@ -53,7 +53,7 @@ pub fn read(
     given
 }
 
-fn add(portion: &mut KnownOrders, entry: RegisterEntryRef<'_>, rules: &CarrierRules, now: Tick) {
+fn add(portion: &mut KnownOrders, entry: RegisterEntryRef<'_>, rules: &OrderKeys<'_>, now: Tick) {
     match entry {
         RegisterEntryRef::Order { order, touched_s, sorted } => {
             if let Err(why) = portion.add(&order, tick_of(touched_s, now), sorted, rules) {

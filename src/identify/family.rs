@@ -49,7 +49,7 @@ pub(super) fn of(rules: &CarrierRules, reading: &Reading) -> Identification {
 
 /// The key of a text that is nothing but letters, digits and hyphens, as most codes of orders are: what [`of`]
 /// says of it, without looking for anything but its key. `None` where that has to be asked.
-pub(super) fn key_of_plain(rules: &CarrierRules, text: &str) -> Option<Key> {
+pub(super) fn key_of_plain(parting: &[&regex::Regex], text: &str) -> Option<Key> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     // Element strings may begin so, and tags may be written with so many digits.
     let perhaps_written_form =
@@ -63,9 +63,7 @@ pub(super) fn key_of_plain(rules: &CarrierRules, text: &str) -> Option<Key> {
     let number = text.to_ascii_uppercase();
     // Whichever carrier's number it is, it is called by the whole text; but for those whose pattern finds the
     // number within it.
-    let mut patterns = rules.carriers.iter().flat_map(|carrier| &carrier.patterns);
-    let parted = patterns.any(|pattern| pattern.regex.captures_len() > 1 && pattern.regex.is_match(&number));
-    (!parted).then(|| Key::of_number(&number))
+    (!parting.iter().any(|regex| regex.is_match(&number))).then(|| Key::of_number(&number))
 }
 
 /// Nothing yet.

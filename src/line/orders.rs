@@ -32,7 +32,7 @@ use self::packed::{KeyParts, Packed, TEXT_LONGEST};
 use super::Tick;
 use super::borrowed::OrderRef;
 use super::event::{Order, RetiredOrder};
-use crate::identify::{CarrierRules, Key, NoParcel, key_of_order_code};
+use crate::identify::{CarrierRules, Key, NoParcel, OrderKeys};
 
 /// Active orders the table holds at most; one more is refused and told upstream.
 pub const ORDERS_MOST: usize = 1_000_000;
@@ -120,7 +120,7 @@ pub enum OrderRefusal {
 }
 
 /// The keys of an order's codes, in their order.
-fn keys_of(order: &OrderRef<'_>, rules: &CarrierRules) -> Result<Vec<Key>, OrderRefusal> {
+fn keys_of(order: &OrderRef<'_>, rules: &OrderKeys<'_>) -> Result<Vec<Key>, OrderRefusal> {
     if order.order.is_empty() {
         return Err(OrderRefusal::NoNumber);
     }
@@ -130,7 +130,7 @@ fn keys_of(order: &OrderRef<'_>, rules: &CarrierRules) -> Result<Vec<Key>, Order
     if let Some(longest) = order.texts().map(str::len).max().filter(|longest| *longest > TEXT_LONGEST) {
         return Err(OrderRefusal::TooLong(longest));
     }
-    let keys = order.codes.iter().map(|code| key_of_order_code(rules, code));
+    let keys = order.codes.iter().map(|code| rules.key(code));
     Ok(keys.collect::<Result<Vec<Key>, NoParcel>>()?)
 }
 
@@ -161,7 +161,7 @@ impl OrderTable {
             return Ok(Upserted::Known);
         }
         let mut one = KnownOrders::default();
-        one.add(&OrderRef::from(order), now, false, rules)?;
+        one.add(&OrderRef::from(order), now, false, &OrderKeys::of(rules))?;
         let Some((packed, hashes)) = one.take_only() else { return Ok(Upserted::Known) };
         let mut touched = packed.keys();
         let before = self.insert(known, packed, &hashes, &mut Renaming::of(one.names()))?;

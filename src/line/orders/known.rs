@@ -8,7 +8,7 @@ use super::index::hash;
 use super::names::Names;
 use super::packed::Packed;
 use super::{CODES_MOST, OrderRefusal, keys_of};
-use crate::identify::CarrierRules;
+use crate::identify::OrderKeys;
 use crate::line::Tick;
 use crate::line::borrowed::OrderRef;
 use crate::line::event::RetiredOrder;
@@ -57,7 +57,7 @@ impl KnownOrders {
         order: &OrderRef<'_>,
         touched: Tick,
         sorted: bool,
-        rules: &CarrierRules,
+        rules: &OrderKeys<'_>,
     ) -> Result<(), OrderRefusal> {
         let keys = keys_of(order, rules)?;
         let packed = Packed::new(order, &keys, touched, sorted, &mut self.names, &mut self.scratch);

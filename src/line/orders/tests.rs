@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::identify::key_of_order_code;
 use crate::line::event::{Cod, Details, Hold};
 
 fn rules() -> CarrierRules {
@@ -273,7 +274,7 @@ proptest! {
                     }
                     _ => {
                         refused += u64::from(take(&mut told, order).is_err());
-                        portion.add(&OrderRef::from(order), Tick(0), false, &rules()).unwrap();
+                        portion.add(&OrderRef::from(order), Tick(0), false, &OrderKeys::of(&rules())).unwrap();
                     }
                 }
             }
