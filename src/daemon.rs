@@ -18,6 +18,7 @@
 mod acknowledge;
 mod anchored;
 mod errands;
+pub mod known_orders;
 mod line_thread;
 mod log;
 mod plan_desk;
@@ -39,7 +40,7 @@ use tokio::task::JoinSet;
 use self::acknowledge::Acknowledge;
 use self::anchored::Anchored;
 use self::errands::Errands;
-use self::line_thread::{Control, Ends, Known, LineThread, ORDERS_A_TURN};
+use self::line_thread::{Control, Ends, LineThread};
 use self::plan_desk::{Begun, PlanDesk};
 use self::recovery::TakenUp;
 use self::shown::Shown;
@@ -47,14 +48,11 @@ use self::supervise::Supervisor;
 use self::upstream::Upstream;
 use crate::device::sink::EventSink;
 use crate::device::{camera, gate, scanner, sorter};
-use crate::identify::CarrierRules;
-use crate::journal::{
-    ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError, RegisterEntry,
-};
+use crate::journal::{ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError};
+use crate::line::Tick;
 use crate::line::event::{Command, Event, Started};
 use crate::line::record::{Alarm, Severity};
 use crate::line::status::LineStatus;
-use crate::line::{KnownOrder, Tick};
 use crate::panel;
 use crate::site::{Finding, Site, SortPlan};
 use crate::uplink::Topics;
@@ -152,7 +150,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
         Some(taken_up) => (taken_up, Store::Opening(opening)),
         None => {
             let opened = opening.wait()?;
-            (recovery::from_store(&site, &opened, &plan_of), Store::Open(Box::new(opened)))
+            (recovery::from_store(&site, &opened, &handle.reader(), &plan_of), Store::Open(Box::new(opened)))
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -437,63 +435,35 @@ fn give_orders(
         tracing::error!(what = %found.what, why = %found.why, missing = ?found.missing, "quarantined");
     }
     let holds = opened.orders.holds().iter();
-    let holds = holds.map(|entry| (entry.hold.clone(), tick_of(entry.at_s, now))).collect();
+    let holds = holds.map(|entry| (entry.hold.clone(), known_orders::tick_of(entry.at_s, now))).collect();
     if control.send(Control::Holds(holds)).is_err() {
         return Ok(());
     }
-    let mut count = 0_u64;
-    for entries in opened.orders.orders() {
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                board.raise(Alarm {
-                    id: "orders-unreadable".to_owned(),
-                    severity: Severity::Critical,
-                    text: format!("Not every active order is known again: {error}."),
-                    remedy: "Check the disk, and have upstream send the active orders again.".to_owned(),
-                });
-                break;
-            }
-        };
-        count += entries.len() as u64;
-        let mut known: Vec<Known> =
-            entries.into_iter().filter_map(|entry| known(entry, &site.carriers, now)).collect();
-        while !known.is_empty() {
-            let rest = known.split_off(known.len().min(ORDERS_A_TURN));
-            if control.send(Control::Orders(std::mem::replace(&mut known, rest))).is_err() {
-                return Ok(());
-            }
-        }
+    if control.send(Control::OrdersExpected(opened.orders.count())).is_err() {
+        return Ok(());
     }
+    let mut is_there = true;
+    let given = known_orders::read(&opened.orders, &site.carriers, now, |portion| {
+        is_there = control.send(Control::Orders(portion)).is_ok();
+        is_there
+    });
+    if !is_there {
+        return Ok(());
+    }
+    if let Some(error) = given.error {
+        board.raise(Alarm {
+            id: "orders-unreadable".to_owned(),
+            severity: Severity::Critical,
+            text: format!("Not every active order is known again: {error}."),
+            remedy: "Check the disk, and have upstream send the active orders again.".to_owned(),
+        });
+    }
+    let count = given.entries;
     // The thread has ended; so has the daemon.
     let _ = control.send(Control::OrdersLoaded(count));
     back.store(true, Ordering::Release);
     tracing::info!(epoch = opened.epoch, record = opened.last_seq, orders = count, "store open");
     Ok(())
-}
-
-/// An entry of the register as the core takes it; nothing where the present carriers' rules make no parcel of
-/// a code of it.
-fn known(entry: RegisterEntry, rules: &CarrierRules, now: Tick) -> Option<Known> {
-    match entry {
-        RegisterEntry::Order { order, touched_s, sorted } => {
-            let number = order.order.clone();
-            match KnownOrder::new(order, tick_of(touched_s, now), sorted, rules) {
-                Ok(known) => Some(Known::Order(known)),
-                Err(why) => {
-                    tracing::warn!(order = %number, %why, "an order of the register is no order any more");
-                    None
-                }
-            }
-        }
-        RegisterEntry::Sorted { order, at_s } => Some(Known::Sorted { order, at: tick_of(at_s, now) }),
-        RegisterEntry::Retired(retired) => Some(Known::Retired(retired)),
-    }
-}
-
-/// Core time of the register; one that it never noted is now.
-fn tick_of(seconds: u32, now: Tick) -> Tick {
-    if seconds == 0 { now } else { Tick(u64::from(seconds) * 1_000_000) }
 }
 
 /// Waits for tasks that have been told to stop, for a while.

@@ -7,10 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sortd::journal::{AppendError, Journal, JournalHandle, JournalSettings, Numbered, Record, RegisterEntry};
+use sortd::daemon::known_orders;
+use sortd::journal::{AppendError, Journal, JournalHandle, JournalSettings, Numbered, Record};
 use sortd::line::event::{Cod, Details, Event, Order, OrderBatch};
 use sortd::line::record::{Body, Entry, Fact, Input};
-use sortd::line::{KnownOrder, Line, Tick};
+use sortd::line::{Line, Tick};
+use sortd::site::Site;
 use sortd::watch::Board;
 
 /// As many as the table holds.
@@ -32,7 +34,10 @@ fn main() -> Result<(), Failure> {
         _ => {
             // Beside the build, which is on a disk; a temporary directory may be in memory.
             let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-            for phase in ["fill", "start", "start again"] {
+            for phase in ["fill", "start", "start again", "start after a reboot"] {
+                if phase == "start after a reboot" {
+                    std::fs::remove_dir_all(directory.path().join("inflight"))?;
+                }
                 let mut child = Command::new(std::env::current_exe()?);
                 let status = child.env(PHASE, phase).arg(directory.path()).status()?;
                 if !status.success() {
@@ -66,6 +71,18 @@ fn fill(directory: &Path) -> Result<(), Failure> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!("{ORDERS} orders durable in {seconds:.1} s ({:.0} orders/s)", ORDERS as f64 / seconds);
+    // The line's thread gives one every five seconds; of the records before the last but one, the in-flight
+    // log then holds none.
+    for message in ["later", "later still"] {
+        seq += 1;
+        let applied =
+            Fact::OrdersApplied { message: message.to_owned(), last: true, accepted: 0, refused: 0 };
+        let entry = Entry { at: Tick(seq), body: Body::Fact(applied) };
+        append(&handle, Numbered { seq, wall_us: MIDNIGHT_US, entry })?;
+        while !handle.snapshot(seq, Line::new(site()?).snapshot()?) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
     journal.finish();
     let register: u64 = files(directory.join("orders"))?;
     println!(
@@ -76,15 +93,23 @@ fn fill(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts on that store: the orders go from the register to the core by a bounded channel, as in the daemon.
-fn start(directory: &Path) -> Result<(), Failure> {
+fn site() -> Result<Arc<Site>, Failure> {
     let configuration = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/demo");
     let (site, _) = sortd::site::load(&configuration).map_err(|findings| format!("{findings:?}"))?;
-    let site = Arc::new(site);
+    Ok(Arc::new(site))
+}
+
+/// Starts on that store as the daemon does: the orders go from the register to the core by a bounded channel.
+fn start(directory: &Path) -> Result<(), Failure> {
+    let site = site()?;
     let mut line = Line::new(Arc::clone(&site));
     let before = rss_mb()?;
     let begun = now();
-    let (journal, handle, opening) = Journal::start(settings(directory), None, Box::new(|_: &[Record]| ()))?;
+    let resume = sortd::journal::inflight_resume(directory);
+    let (journal, handle, opening) =
+        Journal::start(settings(directory), resume.as_ref(), Box::new(|_: &[Record]| ()))?;
+    let way = if resume.is_some() { "with its in-flight log" } else { "out of the store" };
+    drop(resume);
     let opened = opening.wait()?;
     let opened_s = begun.elapsed().as_secs_f64();
     let with_store = rss_mb()?;
@@ -92,33 +117,28 @@ fn start(directory: &Path) -> Result<(), Failure> {
     let register = opened.orders.clone();
     drop(opened);
     let rules = site.carriers.clone();
+    line.expect_orders(register.count());
     let reader = std::thread::spawn(move || {
-        for entries in register.orders() {
-            let entries = entries.expect("the register was whole when it was opened");
-            let known = entries.into_iter().filter_map(|entry| match entry {
-                RegisterEntry::Order { order, touched_s, sorted } => {
-                    let touched = Tick(u64::from(touched_s) * 1_000_000);
-                    KnownOrder::new(order, touched, sorted, &rules).ok()
-                }
-                RegisterEntry::Sorted { .. } | RegisterEntry::Retired(_) => None,
-            });
-            if send.send(known.collect::<Vec<_>>()).is_err() {
-                return;
-            }
-        }
+        let given = known_orders::read(&register, &rules, Tick(0), |portion| send.send(portion).is_ok());
+        assert!(given.error.is_none(), "the register was whole when it was opened: {given:?}");
     });
-    for known in receive {
-        line.load_known(&known);
+    let mut longest = Duration::ZERO;
+    for portion in receive {
+        let taking = now();
+        line.load_known(portion);
+        longest = longest.max(taking.elapsed());
     }
     reader.join().map_err(|_| "the reader panicked")?;
     let back_s = begun.elapsed().as_secs_f64();
     let orders = line.status(Tick(0)).orders;
     let after = rss_mb()?;
     println!(
-        "{orders} orders back {back_s:.2} s after the start (store open after {opened_s:.2} s); \
-         RSS {before:.0} MB before, {with_store:.0} MB with the store, {after:.0} MB with all of them \
-         (+{:.0} MB; peak {:.0} MB)",
-        after - before,
+        "{orders} orders back {back_s:.2} s after the start {way} (store open after {opened_s:.2} s), \
+         {:.2} s of processor time; the core's longest turn {:.1} ms; RSS {before:.0} MB before, \
+         {with_store:.0} MB with the store, {after:.0} MB with all of them (+{:.0} MB for the orders; peak {:.0} MB)",
+        processor_s()?,
+        longest.as_secs_f64() * 1e3,
+        after - with_store,
         status_mb("VmHWM")?,
     );
     drop(handle);
@@ -189,6 +209,16 @@ fn status_mb(name: &str) -> Result<f64, Failure> {
     let line = status.lines().find(|line| line.starts_with(name)).ok_or("no such line")?;
     let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
     Ok(kib * 1024.0 / 1e6)
+}
+
+/// Processor time of all threads until now, user's and system's.
+fn processor_s() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold blanks: fields 14 and 15 in hundredths of a second.
+    let (_, rest) = stat.rsplit_once(')').ok_or("no name")?;
+    let ticks: Vec<f64> =
+        rest.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
 /// Bytes of all files below a directory.

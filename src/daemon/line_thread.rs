@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
-use crate::line::event::{Command, Event, HoldOrder, PlanInForce, RetiredOrder};
+use crate::line::event::{Command, Event, HoldOrder, PlanInForce};
 use crate::line::record::Entry;
 use crate::line::status::LineStatus;
-use crate::line::{KnownOrder, Line, Tick};
+use crate::line::{KnownOrders, Line, Tick};
 use crate::site::SortPlan;
 use crate::watch::beat::Beat;
 use crate::watch::clock::Clock;
@@ -41,9 +41,6 @@ const ROOM_TO_TAKE: usize = 1_024;
 /// Pause while the journal has no room: short against the ring's 23 s.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(2);
 
-/// Orders of the register taken up between two events.
-pub const ORDERS_A_TURN: usize = 500;
-
 /// A round over the table for finished orders begins this often …
 const RETIRE_EVERY_MS: u64 = 3_600_000;
 
@@ -59,29 +56,15 @@ const STORE_FULL: &str = "store-full";
 /// Why the shell holds induction while it leaves.
 const LEAVING: &str = "leaving";
 
-/// An entry of the register, made ready for the core.
-#[derive(Debug)]
-pub enum Known {
-    /// An order or a revision of it.
-    Order(KnownOrder),
-    /// Its parcel has reached its chute.
-    Sorted {
-        /// Order number.
-        order: String,
-        /// When.
-        at: Tick,
-    },
-    /// It has left the table.
-    Retired(RetiredOrder),
-}
-
 /// What the shell says to the thread besides events.
 #[derive(Debug)]
 pub enum Control {
     /// Holds of the register, and when they were applied; before its orders.
     Holds(Vec<(HoldOrder, Tick)>),
-    /// Entries of the register about orders, in their order.
-    Orders(Vec<Known>),
+    /// At most so many orders of the register will follow.
+    OrdersExpected(u64),
+    /// A portion of the register's orders; portions come in their order.
+    Orders(KnownOrders),
     /// All orders of the register have been given.
     OrdersLoaded(u64),
     /// Another sort plan comes into force.
@@ -182,15 +165,8 @@ impl LineThread {
                     self.line.load_hold(hold, *at);
                 }
             }
-            Ok(Control::Orders(orders)) => {
-                for order in &orders {
-                    match order {
-                        Known::Order(order) => self.line.load_known(std::slice::from_ref(order)),
-                        Known::Sorted { order, at } => self.line.load_sorted(order, *at),
-                        Known::Retired(order) => self.line.load_retired(order),
-                    }
-                }
-            }
+            Ok(Control::OrdersExpected(count)) => self.line.expect_orders(count),
+            Ok(Control::Orders(orders)) => self.line.load_known(orders),
             Ok(Control::OrdersLoaded(count)) => {
                 self.step(Event::OrdersLoaded(count));
                 self.next_retirement = Some(self.clock.now().plus_ms(RETIRE_EVERY_MS));

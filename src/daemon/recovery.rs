@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::journal::{Numbered, Opened, Resume};
-use crate::line::event::Event;
-use crate::line::record::{Body, Entry, Input};
-use crate::line::{Line, Tick};
-use crate::site::{Site, SortPlan};
-
-/// The plan of a configuration in the store's archive.
-pub type PlanOf<'a> = &'a dyn Fn(&str) -> Option<Arc<SortPlan>>;
+use crate::journal::{Numbered, Opened, Reader, Resume};
+use crate::line::record::Entry;
+use crate::line::{Line, PlanOf, Tick};
+use crate::site::Site;
 
 /// A line taken up again.
 #[derive(Debug)]
@@ -36,14 +32,15 @@ pub fn from_log(site: &Arc<Site>, resume: &Resume, plans: PlanOf<'_>) -> Option<
             return None;
         }
     };
-    let (entries, unrecorded) =
-        take_again(&mut line, resume.tail.iter().map(|numbered: &Numbered| &numbered.entry), plans);
+    let entries = resume.tail.iter().map(|numbered: &Numbered| numbered.entry.clone());
+    let (entries, unrecorded) = take_again(&mut line, entries, plans);
     let last_tick = resume.last_tick().unwrap_or_default().max(line.last_tick());
     Some(TakenUp { line, next_seq: resume.last_seq + 1, last_tick, entries, unrecorded })
 }
 
-/// Takes up what the store holds; an empty line where it holds nothing that makes a whole state.
-pub fn from_store(site: &Arc<Site>, opened: &Opened, plans: PlanOf<'_>) -> TakenUp {
+/// Takes up what the store holds; an empty line where it holds nothing that makes a whole state. Records are
+/// read a few at a time: there may be millions of them.
+pub fn from_store(site: &Arc<Site>, opened: &Opened, reader: &Reader, plans: PlanOf<'_>) -> TakenUp {
     let next_seq = opened.last_seq + 1;
     let mut line = Line::new(Arc::clone(site));
     let (mut taken, mut unrecorded) = (0, Vec::new());
@@ -54,14 +51,23 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened, plans: PlanOf<'_>) -> Taken
             Some(Err(error)) => tracing::warn!(%error, "the stored snapshot is not taken up"),
             None => {}
         }
+        let mut failed = None;
         if recovery.complete {
-            let entries: Vec<Entry> = recovery
-                .records
-                .iter()
-                .map(|record| Entry { at: record.at, body: record.body.clone() })
-                .collect();
-            (taken, unrecorded) = take_again(&mut line, entries.iter(), plans);
-        } else {
+            let records = recovery.read(reader).map_while(|record| match record {
+                Ok(record) => Some(Entry { at: record.at, body: record.body }),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            (taken, unrecorded) = take_again(&mut line, records, plans);
+        }
+        if let Some(error) = &failed {
+            tracing::error!(%error, "records of the line's state cannot be read any more");
+            line = Line::new(Arc::clone(site));
+            (taken, unrecorded) = (0, Vec::new());
+        }
+        if failed.is_some() || !recovery.complete {
             tracing::error!(
                 remedy = "count what is on the belt by hand: the sums begin anew",
                 "the store does not hold the whole state of the line"
@@ -72,21 +78,13 @@ pub fn from_store(site: &Arc<Site>, opened: &Opened, plans: PlanOf<'_>) -> Taken
 }
 
 /// How many entries were taken, and what is still to be recorded of what they led to.
-fn take_again<'a>(
+fn take_again(
     line: &mut Line,
-    entries: impl Iterator<Item = &'a Entry>,
+    entries: impl Iterator<Item = Entry>,
     plans: PlanOf<'_>,
 ) -> (usize, Vec<Entry>) {
-    let entries: Vec<Entry> = entries.cloned().collect();
-    let wanted = line.wants_plan().map(str::to_owned);
-    let changes = entries.iter().filter_map(|entry| match &entry.body {
-        Body::Input(Input::Event(Event::PlanInForce(change))) => Some(change.configuration.clone()),
-        Body::Input(_) | Body::Fact(_) => None,
-    });
-    for plan in wanted.into_iter().chain(changes).filter_map(|hash| plans(&hash)) {
-        line.offer_plan(plan);
-    }
-    let differences = line.take_again(&entries);
+    let mut taken = 0;
+    let differences = line.take_all_again(entries.inspect(|_| taken += 1), plans);
     if differences.count > 0 {
         tracing::error!(
             differences = differences.count,
@@ -96,5 +94,5 @@ fn take_again<'a>(
             "taking up the recorded entries again came to other facts"
         );
     }
-    (entries.len(), differences.unrecorded)
+    (taken, differences.unrecorded)
 }

@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::plan_desk::{Came, PlanDesk, PlanError};
 use super::line_thread::is_behind;
+use super::plan_desk::{Came, PlanDesk, PlanError};
 use super::{RunError, system};
 use crate::journal::{DEVICE, JournalHandle, JournalState, OpeningError};
 use crate::line::record::{Alarm, Severity};
@@ -135,7 +135,7 @@ impl Supervisor {
     /// more parcels, and that is said, too.
     fn watch_disk(&mut self) {
         let (status, waiting, room) = (self.handle.status(), self.handle.waiting(), self.handle.room());
-        let waits = status.state == JournalState::Running 
+        let waits = status.state == JournalState::Running
             && (waiting > 0 || status.pending > 0 || status.under_way > 0);
         match self.disk.look(waits, status.cycles, tokio::time::Instant::now()) {
             Pace::Good => self.board.clear(SLOW_ALARM),

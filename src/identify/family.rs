@@ -47,6 +47,25 @@ pub(super) fn of(rules: &CarrierRules, reading: &Reading) -> Identification {
     }
 }
 
+/// The key of a text that is nothing but letters, digits and hyphens, as most codes of orders are: what [`of`]
+/// says of it, without looking for anything but its key. `None` where that has to be asked.
+pub(super) fn key_of_plain(parting: &[&regex::Regex], text: &str) -> Option<Key> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    // Element strings may begin so, and tags may be written with so many digits.
+    let perhaps_written_form =
+        text.starts_with("00") || text.starts_with("01") || text.len() == 2 * epc::EPC96_BYTES;
+    if text.is_empty() || text.len() > text::WAYBILL_MOST || perhaps_written_form {
+        return None;
+    }
+    if !text.bytes().all(is_plain) {
+        return None;
+    }
+    let number = text.to_ascii_uppercase();
+    // Whichever carrier's number it is, it is called by the whole text; but for those whose pattern finds the
+    // number within it.
+    (!parting.iter().any(|regex| regex.is_match(&number))).then(|| Key::of_number(&number))
+}
+
 /// Nothing yet.
 fn nothing(input: &str, kind: Kind) -> Identification {
     Identification {

@@ -269,8 +269,33 @@ pub struct NoParcel {
 /// The key that a code of an order binds: the same that a reading of it has, in whatever form either of
 /// them comes. A text of no known family gives `wb:TEXT`, which counts only because an order holds it.
 pub fn key_of_order_code(rules: &CarrierRules, code: &str) -> Result<Key, NoParcel> {
-    let found = identify(rules, &Reading::from_text(code));
-    found.key.ok_or_else(|| NoParcel { code: found.input, reason: found.reason.unwrap_or_default() })
+    OrderKeys::of(rules).key(code)
+}
+
+/// [`key_of_order_code`] for many codes: what of the rules matters for keys is looked for once.
+#[derive(Debug, Clone)]
+pub struct OrderKeys<'a> {
+    rules: &'a CarrierRules,
+    /// Patterns that find the number within a text. All others call a parcel by the whole of it.
+    parting: Vec<&'a regex::Regex>,
+}
+
+impl<'a> OrderKeys<'a> {
+    /// By these rules.
+    pub fn of(rules: &'a CarrierRules) -> OrderKeys<'a> {
+        let patterns = rules.carriers.iter().flat_map(|carrier| &carrier.patterns);
+        let parting = patterns.map(|pattern| &pattern.regex).filter(|regex| regex.captures_len() > 1);
+        OrderKeys { rules, parting: parting.collect() }
+    }
+
+    /// The key that a code binds.
+    pub fn key(&self, code: &str) -> Result<Key, NoParcel> {
+        if let Some(key) = family::key_of_plain(&self.parting, code) {
+            return Ok(key);
+        }
+        let found = identify(self.rules, &Reading::from_text(code));
+        found.key.ok_or_else(|| NoParcel { code: found.input, reason: found.reason.unwrap_or_default() })
+    }
 }
 
 /// The verdict over all readings of one parcel. `order_of` tells which order a key is bound to.

@@ -450,6 +450,33 @@ proptest! {
         }
     }
 
+    /// The short way to a key is only a shorter one.
+    #[test]
+    fn a_plain_text_has_the_key_that_identifying_it_finds(
+        text in prop_oneof![
+            "[ -~]{0,40}",
+            "[0-9A-Za-z-]{0,70}",
+            "[0-9]{8,30}",
+            "[0-9]{12}",
+            "[0-9A-Fa-f]{23,25}",
+            "[A-Za-z]{2}[0-9]{9}[A-Z]{2}",
+            "420[0-9]{5}9[1-5][0-9]{20}",
+            "9[1-5][0-9]{20}",
+            proptest::sample::select(
+                &["106141412345678908", "RB123456785GB", "rb123456785gb", "9261290336128704042634",
+                  "420902459261290336128704042634", "420902459261290336128704042635", "KEX1234567890"][..]
+            ).prop_map(str::to_owned),
+        ],
+    ) {
+        let shape = "(?:420[0-9]{5}(?:[0-9]{4})?)?(?<number>9[1-5][0-9]{20})";
+        let mut parting = rules();
+        parting.carriers.push(carrier("PARTING", &[(shape, CheckRule::Mod10)]));
+        for rules in [rules(), parting, CarrierRules::default()] {
+            let found = identify(&rules, &Reading::from_text(&text));
+            prop_assert_eq!(key_of_order_code(&rules, &text).ok(), found.key);
+        }
+    }
+
     #[test]
     fn a_tag_meets_the_order_that_holds_its_hex(epc in proptest::array::uniform12(any::<u8>())) {
         let hex: String = epc.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ const SNAPSHOT_HEADER: usize = 65;
 const FRAME_HEADER: usize = 8;
 /// A buffer that a long record has made larger than this is not kept; 256 records are about 30 KB.
 const SPARE_BYTES: usize = 256 * 1024;
+/// Bytes of a tail read at a time.
+const READ: usize = 256 * 1024;
 /// The line needs its place back in milliseconds; a state of this size is not one line's.
 pub(super) const SNAPSHOT_LIMIT: usize = 256 * 1024 * 1024;
 
@@ -115,7 +117,7 @@ fn read_from(directory: &Path, seq: u64, bases: &[u64], boot: &[u8; BOOT_ID]) ->
     let mut resume = Resume { snapshot, snapshot_seq: seq, tail: Vec::new(), last_seq: seq, log: None };
     for base in bases.iter().filter(|base| **base >= seq) {
         // The tail is begun before its snapshot is there: one that is missing was taken away, with its records.
-        let tail = read_tail(&tail_path(directory, *base), *base)?;
+        let tail = read_tail(&tail_path(directory, *base), *base, 0)?;
         if !tail.sound || tail.boot != *boot || *base != resume.last_seq {
             return None;
         }
@@ -131,11 +133,12 @@ fn read_from(directory: &Path, seq: u64, bases: &[u64], boot: &[u8; BOOT_ID]) ->
     Some(resume)
 }
 
-/// Records of every tail that are whole, by number, whatever the boot: the store decides which continue it.
-pub(super) fn salvage(directory: &Path) -> BTreeMap<u64, Numbered> {
+/// Records after `kept_to` of every tail that are whole, by number, whatever the boot: the store decides which
+/// continue it.
+pub(super) fn salvage(directory: &Path, kept_to: u64) -> BTreeMap<u64, Numbered> {
     let mut found = BTreeMap::new();
     for base in generations(directory) {
-        if let Some(tail) = read_tail(&tail_path(directory, base), base) {
+        if let Some(tail) = read_tail(&tail_path(directory, base), base, kept_to) {
             found.extend(tail.records.into_iter().map(|record| (record.seq, Numbered::from(record))));
         }
     }
@@ -170,32 +173,43 @@ struct Tail {
     sound: bool,
 }
 
-/// `None` where there is no tail with this base.
-fn read_tail(path: &Path, base: u64) -> Option<Tail> {
-    let bytes = fs::read(path).ok()?;
-    let header = bytes.get(..TAIL_HEADER)?;
-    if header != tail_header(base, header[9..9 + BOOT_ID].try_into().ok()?) {
+/// Reads a tail, frame by frame; records up to number `skip` are looked at and not kept. `None` where there is
+/// no tail with this base.
+fn read_tail(path: &Path, base: u64, skip: u64) -> Option<Tail> {
+    let file = File::open(path).ok()?;
+    let mut rest = file.metadata().ok()?.len().checked_sub(TAIL_HEADER as u64)?;
+    let mut read = BufReader::with_capacity(READ, file);
+    let mut header = [0; TAIL_HEADER];
+    read.read_exact(&mut header).ok()?;
+    let boot = header[9..9 + BOOT_ID].try_into().ok()?;
+    if header != tail_header(base, boot) {
         return None;
     }
-    let boot = header[9..9 + BOOT_ID].try_into().ok()?;
-    let mut tail = Tail { boot, records: Vec::new(), len: 0, sound: true };
-    let mut at = TAIL_HEADER;
-    while let Some(frame) = bytes.get(at..at + FRAME_HEADER) {
-        let (len, complement) = (number_u32(&frame[..4]), number_u32(&frame[4..]));
+    let mut tail = Tail { boot, records: Vec::new(), len: TAIL_HEADER as u64, sound: true };
+    let mut frame = Vec::new();
+    while rest >= FRAME_HEADER as u64 {
+        let mut head = [0; FRAME_HEADER];
+        read.read_exact(&mut head).ok()?;
+        rest -= FRAME_HEADER as u64;
+        let (len, complement) = (number_u32(&head[..4]), number_u32(&head[4..]));
         if len != !complement {
             tail.sound = false;
             break;
         }
-        let start = at + FRAME_HEADER;
-        let Some(bytes) = bytes.get(start..start + len as usize) else { break };
-        let Ok(record) = record::decode(bytes) else {
-            tail.sound = false;
-            break;
-        };
-        tail.records.push(record);
-        at = start + len as usize;
+        let Some(behind) = rest.checked_sub(u64::from(len)) else { break };
+        rest = behind;
+        frame.resize(len as usize, 0);
+        read.read_exact(&mut frame).ok()?;
+        let skipped = record::check(&frame).is_ok_and(|head| head.seq <= skip);
+        if !skipped {
+            let Ok(record) = record::decode(&frame) else {
+                tail.sound = false;
+                break;
+            };
+            tail.records.push(record);
+        }
+        tail.len += (FRAME_HEADER + frame.len()) as u64;
     }
-    tail.len = at as u64;
     Some(tail)
 }
 

@@ -30,6 +30,10 @@ const TAIL_KEY: &[u8] = b"t";
 /// Blocks of one batch of sled's: half a megabyte at most.
 const BLOCKS_A_BATCH: usize = 64;
 
+/// Further looks at each page of a day that is read through: some twenty megabytes of it are in memory then, and
+/// not a hundred and more.
+const LOOKS_A_PAGE: usize = 6;
+
 /// The blocks of a day.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -93,6 +97,7 @@ impl Blocks {
             let block = self.whole(number(&key), &first)?;
             self.walk(&mut walk, &block)?;
             mentions.extend(self.offsets(&block, begin)?);
+            self.let_go(&key)?;
         }
         let tail = self.stored_tail(walk.seq, walk.event)?;
         self.walk(&mut walk, &tail)?;
@@ -107,6 +112,16 @@ impl Blocks {
         };
         let (last_seq, last_event) = (walk.seq - 1, walk.event - 1);
         Ok(Tally { last_seq, last_event, last_tick, last_link: Some(walk.link) })
+    }
+
+    /// Looks at a block's page a few times more while a whole day is read through. sled looks at what its cache
+    /// should let go of only when one of the 256 parts of its pages
+    /// was looked at 64 times: a day read through once would stay in memory, whatever the cache's size.
+    fn let_go(&self, key: &[u8]) -> Result<(), DayError> {
+        for _ in 0..LOOKS_A_PAGE {
+            guarded(&self.name, || self.blocks.contains_key(key))?;
+        }
+        Ok(())
     }
 
     fn walk(&self, walk: &mut Walk, block: &Block) -> Result<(), DayError> {

@@ -118,7 +118,9 @@ pub use handle::{AppendError, Journal, JournalHandle, StartError};
 pub use inflight::{Resume, read as inflight_resume};
 pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
-pub use orders::{Entry as RegisterEntry, HoldEntry, Register, RegisterError};
+pub use orders::{
+    Entry as RegisterEntry, EntryRef as RegisterEntryRef, HoldEntry, Register, RegisterError, RegisterPart,
+};
 pub use plans::{InForce, PLANS_MOST, PlanAbout, plan_in_force, put_in_force, stage_plan, staged_plans};
 pub use quarantine::Quarantined;
 pub use reader::{Milestones, ReadError, Reader};

@@ -5,6 +5,7 @@
 //! is shorter than any of them says is put into quarantine, and a new epoch begins.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,15 +19,16 @@ use super::gone;
 use super::inflight;
 use super::orders::{self, Orders, Register};
 use super::quarantine::{Quarantined, put_aside};
+use super::reader::{ReadError, Reader};
 use super::shelf::Shelf;
 use super::slip::{self, SlipError};
-use super::{DEVICE, JournalSettings, Numbered, Record};
+use super::{BATCH_LIMIT, DEVICE, JournalSettings, Numbered, Record};
 use crate::line::Tick;
 use crate::line::event::Started;
 use crate::watch::clock::Clock;
 
 /// Records a recovery reads back at most: ten minutes at 200 parcels/s would be a million.
-const RECOVERY_LIMIT: usize = 2_000_000;
+const RECOVERY_LIMIT: u64 = 2_000_000;
 
 /// Where the store had come to, kept outside of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,11 +80,47 @@ pub struct Opened {
 pub struct StoreRecovery {
     /// Record the snapshot stands after, and the snapshot.
     pub snapshot: Option<(u64, Vec<u8>)>,
-    /// Every record after it; from the store's first where there is no snapshot.
-    pub records: Vec<Record>,
+    /// Numbers of every record after it; from the store's first where there is no snapshot.
+    pub records: Range<u64>,
     /// `false`: there were more than can be read back, or some are gone with days that were deleted or put
     /// aside. There are no records then, and the line's state is not known.
     pub complete: bool,
+}
+
+impl StoreRecovery {
+    /// The records, of which a few are in memory at a time. Each was read when the store was opened, so an
+    /// error, after which nothing more comes, is one of the disk.
+    pub fn read(&self, reader: &Reader) -> impl Iterator<Item = Result<Record, ReadError>> {
+        let (mut next, end) = (self.records.start, self.records.end);
+        let portions = std::iter::from_fn(move || {
+            if next >= end {
+                return None;
+            }
+            let read = reader.records(next, portion(next, end)).and_then(|records| match records.last() {
+                Some(last) => {
+                    next = last.seq + 1;
+                    Ok(records)
+                }
+                None => {
+                    let what = format!("record {next} is not there any more");
+                    Err(ReadError::Damaged { day: "days".to_owned(), what })
+                }
+            });
+            if read.is_err() {
+                next = end;
+            }
+            Some(read)
+        });
+        portions.flat_map(|read| match read {
+            Ok(records) => records.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        })
+    }
+}
+
+/// Records read at a time, of those from `next` on.
+fn portion(next: u64, end: u64) -> usize {
+    usize::try_from(end - next).unwrap_or(usize::MAX).min(BATCH_LIMIT)
 }
 
 /// The journal thread ended before the store was open.
@@ -214,7 +252,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
 
     let mut fresh = damaged.is_some();
     let kept_to = kept_last.as_ref().map_or(0, |span| span.last_seq);
-    let missing = missing(inflight::salvage(directory), kept_to, resume_last, damaged.is_some());
+    let missing = missing(inflight::salvage(directory, kept_to), resume_last, kept_to, damaged.is_some());
     // Records between the last one kept and the first one the in-flight log still has.
     let goes_on_at = missing.first().map_or(known_last + 1, |numbered| numbered.seq);
     let lost = (kept_to + 1 < goes_on_at).then_some((kept_to + 1, goes_on_at - 1));
@@ -283,16 +321,15 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     })
 }
 
-/// Records of the in-flight log that continue the store after `kept_to`. Where the line has gone on with the
+/// Records of the in-flight log that continue the store after `kept_to`, out of those of it that are `newer`. Where the line has gone on with the
 /// log, they are those up to where it went on, as far back as they reach; otherwise those that follow the
 /// store's last without gap, and none behind a damaged one.
 fn missing(
-    mut salvage: BTreeMap<u64, Numbered>,
-    kept_to: u64,
+    mut newer: BTreeMap<u64, Numbered>,
     resume_last: Option<u64>,
+    kept_to: u64,
     damaged: bool,
 ) -> Vec<Numbered> {
-    let mut newer = salvage.split_off(&(kept_to + 1));
     let mut found = VecDeque::new();
     match resume_last {
         Some(resumed) => {
@@ -448,17 +485,29 @@ pub(super) fn recover(shelf: &Shelf, epoch: u64) -> Result<StoreRecovery, DayErr
         None => first.map_or(1, |span| span.begin.first_seq),
     };
     let last = spans.last().map_or(0, |span| span.last_seq);
-    let wanted = usize::try_from((last + 1).saturating_sub(from)).unwrap_or(usize::MAX);
-    let mut records = Vec::new();
+    let wanted = (last + 1).saturating_sub(from);
+    let mut readable = 0;
     if whole && wanted <= RECOVERY_LIMIT {
         for span in spans.iter().filter(|span| span.begin.epoch == epoch && span.last_seq >= from) {
-            records.extend(shelf.day(&span.name)?.records(from, RECOVERY_LIMIT)?);
+            readable +=
+                read_through(&*shelf.day(&span.name)?, from.max(span.begin.first_seq), span.last_seq)?;
         }
     }
     // A day between others may be in quarantine; a part of the records is no state.
-    let complete = whole && records.len() == wanted;
-    if !complete {
-        records.clear();
-    }
+    let complete = whole && readable == wanted;
+    let records = if complete { from..last + 1 } else { from..from };
     Ok(StoreRecovery { snapshot, records, complete })
+}
+
+/// How many records of a day from `from` to `last` there are: whoever takes them up must not find in the middle
+/// that one cannot be understood.
+fn read_through(day: &Day, from: u64, last: u64) -> Result<u64, DayError> {
+    let mut next = from;
+    while next <= last {
+        let Some(read) = day.records(next, portion(next, last + 1))?.last().map(|record| record.seq) else {
+            break;
+        };
+        next = read + 1;
+    }
+    Ok(next - from)
 }

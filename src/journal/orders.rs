@@ -31,7 +31,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use serde::{Deserialize, Serialize};
 
-pub use self::frame::{Entry, HoldEntry, Register, RegisterError};
+pub use self::frame::{Entry, EntryRef, HoldEntry, Register, RegisterError, RegisterPart};
 use self::frame::{Frames, Next, Walk};
 use super::day::{DayError, damaged, disk};
 use super::record::number;
@@ -197,7 +197,7 @@ impl Orders {
         };
         let mut holds: Vec<HoldEntry> = holds.into_values().collect();
         holds.sort_by_key(|hold| hold.at_s);
-        self.loaded = Some(Register { files: files.clone(), holds });
+        self.loaded = Some(Register { files: files.clone(), holds, count: self.orders });
         files.pop();
         self.open = Some(Files { list, sealed: files, last, len });
         Ok(())
@@ -205,7 +205,9 @@ impl Orders {
 
     /// What it held when it was opened and what was added since, once.
     pub fn take_loaded(&mut self) -> Register {
-        let mut loaded = self.loaded.take().unwrap_or(Register { files: Vec::new(), holds: Vec::new() });
+        let nothing = Register { files: Vec::new(), holds: Vec::new(), count: 0 };
+        let mut loaded = self.loaded.take().unwrap_or(nothing);
+        loaded.count = self.orders;
         if let Some(open) = &self.open {
             loaded.files = open.sealed.clone();
             loaded.files.push((Arc::clone(&open.last), open.len));

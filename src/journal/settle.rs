@@ -109,7 +109,7 @@ impl Writer {
     fn read_back(&self, from: u64) -> Result<Vec<Record>, DayError> {
         let spans = self.shelf.spans();
         match spans.iter().find(|span| span.last_seq >= from) {
-            Some(span) => self.shelf.day(&span.name)?.records(from, BATCH_LIMIT * 4),
+            Some(span) => self.shelf.day(&span.name)?.records(from, BATCH_LIMIT),
             None => Ok(Vec::new()),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::actions::Actions;
 use super::event::{Command, Event, Order, RetiredOrder, Started};
 use super::holds::HoldTable;
-use super::orders::{KnownOrder, OrderTable, Upserted};
+use super::orders::{KnownOrders, OrderTable, Upserted};
 use super::outcome::Reason;
 use super::plans::Plans;
 use super::record::{Alarm, Body, Entry, Fact, Input, Severity};
@@ -301,11 +301,10 @@ impl Core {
     }
 
     /// Orders of the register, made ready by the shell.
-    pub fn load_known(&mut self, orders: &[KnownOrder]) {
-        for order in orders {
-            if self.orders.load(order).is_err() {
-                self.count("order_refused");
-            }
+    pub fn load_known(&mut self, orders: KnownOrders) {
+        let refused = self.orders.load(orders);
+        if refused > 0 {
+            self.count_all("order_refused", refused);
         }
     }
 

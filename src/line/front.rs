@@ -12,7 +12,7 @@ use super::core::Core;
 use super::encoder::{EncoderTrack, extend};
 use super::event::{EncoderPoll, Event, Heard, HoldOrder, Order, RetiredOrder};
 use super::holds::HoldTable;
-use super::orders::KnownOrder;
+use super::orders::KnownOrders;
 use super::plans::Plans;
 use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
@@ -265,8 +265,13 @@ impl Line {
         self.core.load_orders(orders);
     }
 
-    /// Orders of the register, made ready outside of this thread; before [`Event::OrdersLoaded`].
-    pub fn load_known(&mut self, orders: &[KnownOrder]) {
+    /// So many orders of the register will come, at most: room is made for them at once.
+    pub fn expect_orders(&mut self, orders: u64) {
+        self.core.orders.reserve(orders);
+    }
+
+    /// A portion of the register, made ready outside of this thread; before [`Event::OrdersLoaded`].
+    pub fn load_known(&mut self, orders: KnownOrders) {
         self.core.load_known(orders);
     }
 
@@ -290,16 +295,6 @@ impl Line {
     /// The sort plan in force.
     pub fn plan(&self) -> &Arc<SortPlan> {
         &self.core.plan
-    }
-
-    /// An order of the register whose parcel has reached its chute.
-    pub fn load_sorted(&mut self, order: &str, at: Tick) {
-        self.core.orders.sorted_order(order, at);
-    }
-
-    /// An order that left the register.
-    pub fn load_retired(&mut self, order: &RetiredOrder) {
-        self.core.orders.retire(order);
     }
 
     /// A hold of the register; before the orders, so that none is decided without its hold.

@@ -5,6 +5,7 @@
 pub mod actions;
 mod attach;
 mod bind;
+pub mod borrowed;
 mod core;
 mod decide;
 pub mod encoder;
@@ -34,8 +35,8 @@ mod trail;
 
 pub use front::{Line, RestartError, SnapshotError};
 pub use holds::HOLDS_MOST;
-pub use orders::{KnownOrder, ORDERS_MOST, OrderRefusal};
-pub use replay::{Difference, Differences, Retake, Watch};
+pub use orders::{KnownOrders, ORDERS_MOST, OrderRefusal};
+pub use replay::{Difference, Differences, PlanOf, Retake, Watch};
 
 use serde::{Deserialize, Serialize};
 

@@ -359,6 +359,7 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
+    use super::super::borrowed::OrderRef;
     use super::*;
 
     /// The form of all orders stored before there were details.
@@ -427,12 +428,20 @@ mod tests {
             return_of: Some("SO-1".to_owned()),
         };
         for hold in HOLDS.into_iter().map(Some).chain([None]) {
-            for details in [None, Some(Box::new(details.clone()))] {
+            for details in [None, Some(Box::new(Details::default())), Some(Box::new(details.clone()))] {
                 let order = Order { details, ..order(hold) };
                 let config = bincode::config::standard();
+                let bytes = bytes(&order);
                 let (stored, _): (Order, usize) =
-                    bincode::serde::decode_from_slice(&bytes(&order), config).expect("it is decoded");
+                    bincode::serde::decode_from_slice(&bytes, config).expect("it is decoded");
                 assert_eq!(stored, order);
+                let (borrowed, used): (OrderRef<'_>, usize) =
+                    bincode::serde::borrow_decode_from_slice(&bytes, config).expect("it is decoded");
+                assert_eq!((borrowed, used), (OrderRef::from(&order), bytes.len()));
+                if order.details.as_deref().is_some_and(|details| *details == Details::default()) {
+                    // A message that tells nothing tells no details either.
+                    continue;
+                }
                 let told = serde_json::to_value(&order).expect("it is written");
                 assert_eq!(serde_json::from_value::<Order>(told).expect("it is read"), order);
             }

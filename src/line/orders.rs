@@ -10,16 +10,29 @@
 //! ([`OrderTable::finished`]) and brings them back as an event, so that the journal and the register know,
 //! and a replay does the same. Orders whose parcel is still expected stay until upstream cancels them.
 //!
+//! # How orders come back after a start
+//!
+//! Whoever reads the register packs its orders outside of the core's thread ([`KnownOrders`]), with names
+//! numbered anew in each portion; the core only renames them and puts them into its tables. An order from
+//! upstream takes the same way in a portion of its own.
+//!
 //! Nothing depends on the order of the tables; they are only looked up.
 
+mod details;
 mod index;
+mod known;
+mod names;
 mod packed;
 
 use self::index::{Index, hash};
-use self::packed::{NAMES_MOST, Names, Packed, TEXT_LONGEST};
+pub use self::known::KnownOrders;
+use self::known::{Hashes, Known, Renaming};
+use self::names::{NAMES_MOST, Names};
+use self::packed::{KeyParts, Packed, TEXT_LONGEST};
 use super::Tick;
+use super::borrowed::OrderRef;
 use super::event::{Order, RetiredOrder};
-use crate::identify::{CarrierRules, Key, NoParcel, key_of_order_code};
+use crate::identify::{CarrierRules, Key, NoParcel, OrderKeys};
 
 /// Active orders the table holds at most; one more is refused and told upstream.
 pub const ORDERS_MOST: usize = 1_000_000;
@@ -106,43 +119,18 @@ pub enum OrderRefusal {
     Full,
 }
 
-/// An order of the register with the keys of its codes, made ready outside of the core's thread.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KnownOrder {
-    order: Order,
-    keys: Vec<Key>,
-    touched: Tick,
-    sorted: bool,
-}
-
-impl KnownOrder {
-    /// Makes an order of the register ready for `OrderTable::load`: when it was last named, and whether its
-    /// parcel has reached its chute.
-    pub fn new(
-        order: Order,
-        touched: Tick,
-        sorted: bool,
-        rules: &CarrierRules,
-    ) -> Result<KnownOrder, OrderRefusal> {
-        let keys = keys_of(&order, rules)?;
-        Ok(KnownOrder { order, keys, touched, sorted })
-    }
-}
-
 /// The keys of an order's codes, in their order.
-fn keys_of(order: &Order, rules: &CarrierRules) -> Result<Vec<Key>, OrderRefusal> {
+fn keys_of(order: &OrderRef<'_>, rules: &OrderKeys<'_>) -> Result<Vec<Key>, OrderRefusal> {
     if order.order.is_empty() {
         return Err(OrderRefusal::NoNumber);
     }
     if order.codes.len() > CODES_MOST {
         return Err(OrderRefusal::TooManyCodes(order.codes.len()));
     }
-    let texts = [&order.order, &order.destination].into_iter().chain(&order.carrier).chain(&order.codes);
-    let texts = texts.chain(order.details().texts().map(|(_, text)| text));
-    if let Some(longest) = texts.map(String::len).max().filter(|longest| *longest > TEXT_LONGEST) {
+    if let Some(longest) = order.texts().map(str::len).max().filter(|longest| *longest > TEXT_LONGEST) {
         return Err(OrderRefusal::TooLong(longest));
     }
-    let keys = order.codes.iter().map(|code| key_of_order_code(rules, code));
+    let keys = order.codes.iter().map(|code| rules.key(code));
     Ok(keys.collect::<Result<Vec<Key>, NoParcel>>()?)
 }
 
@@ -152,6 +140,15 @@ impl OrderTable {
         self.slots.len() - self.free.len()
     }
 
+    /// Makes room for so many orders with two codes each, so that taking them moves nothing: moving the
+    /// entries of a million orders would stop the line for some ten milliseconds.
+    pub fn reserve(&mut self, orders: u64) {
+        let orders = usize::try_from(orders).unwrap_or(usize::MAX).min(self.most);
+        self.slots.reserve(orders.saturating_sub(self.slots.len()));
+        self.by_number.reserve(orders);
+        self.by_key.reserve(2 * orders);
+    }
+
     /// Inserts or revises an order; older revisions change nothing.
     pub fn upsert(
         &mut self,
@@ -159,58 +156,74 @@ impl OrderTable {
         rules: &CarrierRules,
         now: Tick,
     ) -> Result<Upserted, OrderRefusal> {
-        if self.is_known(order) {
+        let known = self.slot_named(&order.order);
+        if self.is_as_new(known, order.revision) {
             return Ok(Upserted::Known);
         }
-        let keys = keys_of(order, rules)?;
-        self.insert(order, &keys, now, false)
+        let mut one = KnownOrders::default();
+        one.add(&OrderRef::from(order), now, false, &OrderKeys::of(rules))?;
+        let Some((packed, hashes)) = one.take_only() else { return Ok(Upserted::Known) };
+        let mut touched = packed.keys();
+        let before = self.insert(known, packed, &hashes, &mut Renaming::of(one.names()))?;
+        touched.extend(before.iter().flat_map(Packed::keys));
+        Ok(Upserted::Taken(touched))
     }
 
-    /// Takes an order of the register.
-    pub fn load(&mut self, known: &KnownOrder) -> Result<Upserted, OrderRefusal> {
-        if self.is_known(&known.order) {
-            return Ok(Upserted::Known);
+    /// Takes what was made ready of the register; how many orders were refused.
+    pub fn load(&mut self, known: KnownOrders) -> u64 {
+        let (names, entries) = known.into_parts();
+        let mut renaming = Renaming::of(&names);
+        let mut refused = 0;
+        for entry in entries {
+            match entry {
+                Known::Order { packed, hashes } => {
+                    let known = self.by_number.find(hashes.number, |slot| {
+                        self.at(slot).is_some_and(|known| known.number() == packed.number())
+                    });
+                    if !self.is_as_new(known, packed.revision()) {
+                        refused += u64::from(self.insert(known, packed, &hashes, &mut renaming).is_err());
+                    }
+                }
+                Known::Sorted { order, at } => self.sorted_order(&order, at),
+                Known::Retired(order) => {
+                    self.retire(&order);
+                }
+            }
         }
-        self.insert(&known.order, &known.keys, known.touched, known.sorted)
+        refused
     }
 
-    fn is_known(&self, order: &Order) -> bool {
-        self.slot_named(&order.order)
-            .and_then(|slot| self.at(slot))
-            .is_some_and(|known| known.revision() >= order.revision)
+    /// Whether the order known is of this revision or a newer one.
+    fn is_as_new(&self, known: Option<u32>, revision: u32) -> bool {
+        known.and_then(|slot| self.at(slot)).is_some_and(|known| known.revision() >= revision)
     }
 
+    /// Puts an order in the place of the one known of its number, which is given back.
     fn insert(
         &mut self,
-        order: &Order,
-        keys: &[Key],
-        touched: Tick,
-        sorted: bool,
-    ) -> Result<Upserted, OrderRefusal> {
-        let known = self.slot_named(&order.order);
-        for (key, code) in keys.iter().zip(&order.codes) {
-            if let Some(holder) = self.slot_with(key)
+        known: Option<u32>,
+        mut packed: Packed,
+        hashes: &Hashes,
+        renaming: &mut Renaming<'_>,
+    ) -> Result<Option<Packed>, OrderRefusal> {
+        for (hash, (code, key)) in hashes.keys().iter().zip(packed.distinct_keys()) {
+            if let Some(holder) = self.slot_of_parts(*hash, key)
                 && Some(holder) != known
             {
                 let other = self.at(holder).map(Packed::number).unwrap_or_default();
-                let other = String::from_utf8_lossy(other).into_owned();
-                return Err(OrderRefusal::CodeTaken { code: code.clone(), other });
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                return Err(OrderRefusal::CodeTaken { code: text(code), other: text(other) });
             }
         }
         if known.is_none() && self.len() >= self.most {
             return Err(OrderRefusal::Full);
         }
-        // A parcel in its chute stays there, whatever else upstream has to say of its order.
-        let sorted = sorted || known.and_then(|slot| self.at(slot)).is_some_and(Packed::is_sorted);
-        let packed = Packed::new(order, keys, touched, sorted, &mut self.names);
-        let packed = packed.ok_or(OrderRefusal::TooManyNames)?;
-        let mut touched = packed.keys();
-        let binds = touched.len();
-        let slot = match known {
+        let renamed = packed.rename(|name| renaming.number(name, &mut self.names));
+        renamed.ok_or(OrderRefusal::TooManyNames)?;
+        let (slot, before) = match known {
             Some(slot) => {
-                touched.extend(self.unbind(slot));
-                self.slots[slot as usize] = Some(packed);
-                slot
+                self.unbind(slot);
+                (slot, self.slots[slot as usize].take())
             }
             None => {
                 let slot = match self.free.pop() {
@@ -220,24 +233,26 @@ impl OrderTable {
                         u32::try_from(self.slots.len() - 1).map_err(|_| OrderRefusal::Full)?
                     }
                 };
-                self.slots[slot as usize] = Some(packed);
-                self.by_number.insert(hash(order.order.as_bytes()), slot);
-                slot
+                self.by_number.insert(hashes.number, slot);
+                (slot, None)
             }
         };
-        for key in &touched[..binds] {
-            self.by_key.insert(hash(key.0.as_bytes()), slot);
+        // A parcel in its chute stays there, whatever else upstream has to say of its order.
+        if before.as_ref().is_some_and(Packed::is_sorted) {
+            packed.set_sorted();
         }
-        Ok(Upserted::Taken(touched))
+        self.slots[slot as usize] = Some(packed);
+        for hash in hashes.keys() {
+            self.by_key.insert(*hash, slot);
+        }
+        Ok(before)
     }
 
-    /// Gives an order's codes free; the keys they had.
-    fn unbind(&mut self, slot: u32) -> Vec<Key> {
-        let keys = self.at(slot).map(Packed::keys).unwrap_or_default();
-        for key in &keys {
+    /// Gives an order's codes free.
+    fn unbind(&mut self, slot: u32) {
+        for key in self.at(slot).map(Packed::keys).unwrap_or_default() {
             self.by_key.remove(hash(key.0.as_bytes()), slot);
         }
-        keys
     }
 
     /// The parcel of the order that this key is bound to is in its chute.
@@ -325,7 +340,11 @@ impl OrderTable {
     }
 
     fn slot_with(&self, key: &Key) -> Option<u32> {
-        self.by_key.find(hash(key.0.as_bytes()), |slot| self.at(slot).is_some_and(|packed| packed.has(key)))
+        self.slot_of_parts(hash(key.0.as_bytes()), KeyParts::of(key))
+    }
+
+    fn slot_of_parts(&self, hash: u32, key: KeyParts<'_>) -> Option<u32> {
+        self.by_key.find(hash, |slot| self.at(slot).is_some_and(|packed| packed.has(key)))
     }
 }
 

@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use super::Tick;
 use super::actions::Actions;
-use super::event::Order;
+use super::event::{Event, Order};
 use super::front::{Line, RestartError};
 use super::record::{Body, Entry, Fact, Input};
 use crate::site::SortPlan;
+
+/// The plan of a configuration, by its name in the store's archive.
+pub type PlanOf<'a> = &'a dyn Fn(&str) -> Option<Arc<SortPlan>>;
 
 /// What came out differently.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -170,15 +173,30 @@ impl<N: Copy> Retake<N> {
 impl Line {
     /// Takes recorded entries again, oldest first.
     pub fn take_again(&mut self, entries: &[Entry]) -> Differences {
+        self.take_all_again(entries.iter().cloned(), &|_| None)
+    }
+
+    /// The same with entries that are not all in memory at once, and with the plans that came into force among them.
+    pub fn take_all_again(&mut self, entries: impl Iterator<Item = Entry>, plans: PlanOf<'_>) -> Differences {
         let mut differences = Differences::default();
         let site = Arc::clone(self.site());
-        let mut retake = Retake::from(std::mem::replace(self, Line::new(site)));
+        let mut line = std::mem::replace(self, Line::new(site));
+        if let Some(plan) = line.wants_plan().and_then(plans) {
+            line.offer_plan(plan);
+        }
+        let mut retake = Retake::from(line);
         let mut differs = |difference: Difference<()>| {
             differences.count += 1;
             differences.first.get_or_insert((difference.recorded, difference.concluded));
         };
         for entry in entries {
-            retake.take((), entry.clone(), &mut differs);
+            if let Body::Input(Input::Event(Event::PlanInForce(change))) = &entry.body
+                && let Some(plan) = plans(&change.configuration)
+            {
+                retake.settle(&mut differs);
+                retake.offer_plan(plan);
+            }
+            retake.take((), entry, &mut differs);
         }
         differences.unrecorded = retake.finish(&mut differs);
         differences.compared = retake.compared();

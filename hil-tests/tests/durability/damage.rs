@@ -136,7 +136,8 @@ fn examine(directory: &Path, what: &str) -> Effect {
     let records = all_records(&handle);
     assert_eq!(wrong_records(&records), Vec::<String>::new(), "{what}");
     if let Some(recovery) = &opened.recovery {
-        assert_eq!(wrong_records(&recovery.records), Vec::<String>::new(), "{what}: recovery");
+        let read: Vec<Record> = recovery.read(&handle.reader()).map_while(Result::ok).collect();
+        assert_eq!(wrong_records(&read), Vec::<String>::new(), "{what}: recovery");
         if let Some((seq, bytes)) = &recovery.snapshot {
             assert!(*bytes == state(*seq), "{what}: the store gives another state of the core");
         }

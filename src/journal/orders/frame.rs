@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::day::{DayError, damaged, disk};
 use super::NAME;
+use crate::line::borrowed::OrderRef;
 use crate::line::event::{HoldOrder, Order, RetiredOrder};
 
 pub(super) const MAGIC: &[u8; 8] = b"SORTREG2";
@@ -68,6 +69,30 @@ pub struct HoldEntry {
     pub hold: HoldOrder,
     /// When, core time in seconds.
     pub at_s: u32,
+}
+
+/// An [`Entry`] whose texts stand in the frame it was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum EntryRef<'a> {
+    /// An order, or a revision of one.
+    Order {
+        /// The order.
+        #[serde(borrow)]
+        order: OrderRef<'a>,
+        /// When it was last named, core time in seconds.
+        touched_s: u32,
+        /// Its parcel has reached its chute.
+        sorted: bool,
+    },
+    /// An order's parcel has reached its chute.
+    Sorted {
+        /// Order number.
+        order: &'a str,
+        /// Core time in seconds.
+        at_s: u32,
+    },
+    /// An order has left the table.
+    Retired(RetiredOrder),
 }
 
 impl Entry {
@@ -167,15 +192,41 @@ impl Frame {
     }
 
     fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<Vec<T>, DayError> {
+        self.each().collect()
+    }
+
+    /// Its entries one after the other; nothing more after one that cannot be read.
+    fn each<'a, T: Deserialize<'a>>(&'a self) -> impl Iterator<Item = Result<T, DayError>> {
         let config = bincode::config::standard().with_limit::<FRAME_LIMIT>();
-        let (mut found, mut rest) = (Vec::new(), &self.entries[..]);
-        while !rest.is_empty() {
-            let (entry, used) = bincode::serde::decode_from_slice(rest, config)
-                .map_err(|error| damaged(NAME, format!("an entry cannot be read: {error}")))?;
-            found.push(entry);
-            rest = &rest[used..];
-        }
-        Ok(found)
+        let mut rest = &self.entries[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            Some(match bincode::serde::borrow_decode_from_slice(rest, config) {
+                Ok((entry, used)) => {
+                    rest = &rest[used..];
+                    Ok(entry)
+                }
+                Err(error) => {
+                    rest = &[];
+                    Err(damaged(NAME, format!("an entry cannot be read: {error}")))
+                }
+            })
+        })
+    }
+}
+
+/// A part of the register: some hundred entries, oldest first.
+#[derive(Debug)]
+pub struct RegisterPart(Frame);
+
+impl RegisterPart {
+    /// What it says about orders.
+    pub fn entries(&self) -> impl Iterator<Item = Result<EntryRef<'_>, RegisterError>> {
+        let is_of_orders = self.0.kind == Kind::Orders;
+        let entries = is_of_orders.then(|| self.0.each().map(|entry| entry.map_err(RegisterError::from)));
+        entries.into_iter().flatten()
     }
 }
 
@@ -290,6 +341,7 @@ fn checksum(len: &[u8], rest: &[u8]) -> u32 {
 pub struct Register {
     pub(super) files: Vec<(Arc<File>, u64)>,
     pub(super) holds: Vec<HoldEntry>,
+    pub(super) count: u64,
 }
 
 impl Register {
@@ -298,14 +350,19 @@ impl Register {
         &self.holds
     }
 
-    /// Everything about orders, oldest first, some hundreds at a time. What comes later about an order
-    /// supersedes what came before.
-    pub fn orders(&self) -> impl Iterator<Item = Result<Vec<Entry>, RegisterError>> {
+    /// Orders and revisions of orders that it holds: at most so many are told in its parts.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Everything about orders, oldest first, in parts of which one is in memory at a time. What comes later
+    /// about an order supersedes what came before.
+    pub fn parts(&self) -> impl Iterator<Item = Result<RegisterPart, RegisterError>> {
         self.files.iter().flat_map(|(file, end)| {
             let mut walk = Walk::begin(Arc::clone(file), *end).map(|walk| walk.map(Box::new));
             std::iter::from_fn(move || match &mut walk {
                 Ok(Some(open)) => match open.next() {
-                    Ok(Next::Frame(frame)) => Some(frame.entries().map_err(RegisterError::from)),
+                    Ok(Next::Frame(frame)) => Some(Ok(RegisterPart(frame))),
                     Ok(Next::End) => None,
                     Ok(Next::Broken(what)) => {
                         walk = Ok(None);
@@ -325,6 +382,11 @@ impl Register {
                 }
             })
         })
+    }
+
+    /// The same with texts of their own, for whoever keeps them.
+    pub fn orders(&self) -> impl Iterator<Item = Result<Vec<Entry>, RegisterError>> {
+        self.parts().map(|part| Ok(part?.0.entries()?))
     }
 
     /// Every order as it stands, for tests: the line's table does this for itself.

@@ -190,12 +190,13 @@ fn the_slow_path_begins_at_the_stored_snapshot() {
     assert_eq!(blobs(directory.path()), 0);
     std::fs::remove_dir_all(directory.path().join("inflight")).unwrap();
     assert!(inflight_resume(directory.path()).is_none());
-    let (journal, _, opened, _) = start(directory.path());
+    let (journal, handle, opened, _) = start(directory.path());
     let recovery = opened.recovery.unwrap();
     assert!(recovery.complete);
     assert_eq!(recovery.snapshot, Some((600, state)));
-    assert_records(&recovery.records, 601);
-    assert_eq!((recovery.records.len(), opened.last_seq), (100, 700));
+    let records: Vec<Record> = recovery.read(&handle.reader()).map(Result::unwrap).collect();
+    assert_records(&records, 601);
+    assert_eq!((recovery.records, records.len(), opened.last_seq), (601..701, 100, 700));
     journal.finish();
 }
 

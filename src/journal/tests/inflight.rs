@@ -92,7 +92,7 @@ fn after_a_reboot_only_the_store_is_believed_and_whole_records_are_kept_for_it()
     other[..TAIL_HEADER].copy_from_slice(&tail_header(15, [b'0'; BOOT_ID]));
     fs::write(&path, other).unwrap();
     assert!(read(directory.path()).is_none());
-    assert_eq!(salvage(directory.path()).into_values().collect::<Vec<_>>(), some(11..=20));
+    assert_eq!(salvage(directory.path(), 0).into_values().collect::<Vec<_>>(), some(11..=20));
 }
 
 /// With the store stalled, records before the newest snapshot are nowhere else.
@@ -104,7 +104,7 @@ fn tails_that_are_not_durable_yet_stay() {
         log.append(&some(group * 10 + 1..=group * 10 + 10), None).unwrap();
         log.snapshot(b"state", 15).unwrap();
     }
-    let kept: Vec<u64> = salvage(directory.path()).into_keys().collect();
+    let kept: Vec<u64> = salvage(directory.path(), 0).into_keys().collect();
     assert_eq!(kept, (11..=60).collect::<Vec<u64>>());
     log.append(&some(61..=70), None).unwrap();
     log.snapshot(b"state", 70).unwrap();

@@ -6,23 +6,33 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-/// An entry that holds nothing.
-const EMPTY: u32 = u32::MAX;
-
 /// Entries of the smallest table.
 const LEAST: usize = 64;
 
-/// Where an entry may stand and what it leads to.
+/// Where an entry may stand and what it leads to: the hash above, the slot and one more below. One that holds
+/// nothing is zero, so that a large table costs no memory before something is put into it.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     hash: u32,
     slot: u32,
 }
 
+impl Cell {
+    fn bits(self) -> u64 {
+        u64::from(self.hash) << 32 | (u64::from(self.slot) + 1)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "each half has 32 bits")]
+    fn of(bits: u64) -> Option<Cell> {
+        let slot = (bits as u32).checked_sub(1)?;
+        Some(Cell { hash: (bits >> 32) as u32, slot })
+    }
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    cells: Vec<Cell>,
+    cells: Vec<u64>,
     len: usize,
 }
 
@@ -44,26 +54,33 @@ impl Index {
             return None;
         }
         let mut at = self.home(hash);
-        loop {
-            let cell = self.cells[at];
-            if cell.slot == EMPTY {
-                return None;
-            }
+        while let Some(cell) = Cell::of(self.cells[at]) {
             if cell.hash == hash && is(cell.slot) {
                 return Some(cell.slot);
             }
             at = self.next(at);
         }
+        None
     }
 
     /// Adds an entry. The caller has seen that there is none for this text.
     pub fn insert(&mut self, hash: u32, slot: u32) {
-        // At four fifths probing is still a matter of one or two cache lines.
-        if (self.len + 1) * 5 > self.cells.len() * 4 {
-            self.grow();
+        if !has_room(self.cells.len(), self.len + 1) {
+            self.grow((self.cells.len() * 2).max(LEAST));
         }
         self.place(Cell { hash, slot });
         self.len += 1;
+    }
+
+    /// Makes room for so many entries altogether: putting them in moves no other then.
+    pub fn reserve(&mut self, entries: usize) {
+        let mut size = self.cells.len().max(LEAST);
+        while !has_room(size, entries) {
+            size *= 2;
+        }
+        if size > self.cells.len() {
+            self.grow(size);
+        }
     }
 
     /// Removes the entry of this hash that leads to `slot`, if there is one.
@@ -73,55 +90,47 @@ impl Index {
         }
         let mut gap = self.home(hash);
         loop {
-            let cell = self.cells[gap];
-            if cell.slot == EMPTY {
-                return;
-            }
+            let Some(cell) = Cell::of(self.cells[gap]) else { return };
             if cell.hash == hash && cell.slot == slot {
                 break;
             }
             gap = self.next(gap);
         }
         self.len -= 1;
-        let mut at = gap;
-        loop {
-            at = self.next(at);
-            let cell = self.cells[at];
-            if cell.slot == EMPTY {
-                break;
-            }
+        let mut at = self.next(gap);
+        while let Some(cell) = Cell::of(self.cells[at]) {
             // An entry may move into the gap unless its home lies behind it.
             let mask = self.cells.len() - 1;
             let from_home = at.wrapping_sub(self.home(cell.hash)) & mask;
             let from_gap = at.wrapping_sub(gap) & mask;
             if from_home >= from_gap {
-                self.cells[gap] = cell;
+                self.cells[gap] = cell.bits();
                 gap = at;
             }
+            at = self.next(at);
         }
-        self.cells[gap].slot = EMPTY;
+        self.cells[gap] = 0;
     }
 
     /// Memory it takes.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Cell>()
+        self.cells.capacity() * size_of::<u64>()
     }
 
-    fn grow(&mut self) {
-        let size = (self.cells.len() * 2).max(LEAST);
-        let old = std::mem::replace(&mut self.cells, vec![Cell { hash: 0, slot: EMPTY }; size]);
-        for cell in old.into_iter().filter(|cell| cell.slot != EMPTY) {
+    fn grow(&mut self, size: usize) {
+        let old = std::mem::replace(&mut self.cells, vec![0; size]);
+        for cell in old.into_iter().filter_map(Cell::of) {
             self.place(cell);
         }
     }
 
     fn place(&mut self, cell: Cell) {
         let mut at = self.home(cell.hash);
-        while self.cells[at].slot != EMPTY {
+        while self.cells[at] != 0 {
             at = self.next(at);
         }
-        self.cells[at] = cell;
+        self.cells[at] = cell.bits();
     }
 
     fn home(&self, hash: u32) -> usize {
@@ -131,6 +140,11 @@ impl Index {
     fn next(&self, at: usize) -> usize {
         (at + 1) & (self.cells.len() - 1)
     }
+}
+
+/// At four fifths probing is still a matter of one or two cache lines.
+fn has_room(cells: usize, entries: usize) -> bool {
+    entries * 5 <= cells * 4
 }
 
 #[cfg(test)]
@@ -144,8 +158,14 @@ mod tests {
     proptest! {
         /// Hashes of few values, so that entries crowd, wrap around and share a hash.
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((any::<bool>(), 0u32..12, 0u32..40), 0..400)) {
+        fn it_is_a_map(
+            reserved in 0..300usize,
+            steps in prop::collection::vec((any::<bool>(), 0u32..12, 0u32..40), 0..400),
+        ) {
             let (mut index, mut model) = (Index::default(), BTreeMap::new());
+            if reserved > 100 {
+                index.reserve(reserved);
+            }
             for (add, hash, slot) in steps {
                 let hash = if hash < 6 { u32::MAX - hash } else { hash };
                 if add {

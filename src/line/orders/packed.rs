@@ -2,21 +2,25 @@
 //!
 //! ```text
 //!  0        4         8     9     11      13
-//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - +- - - - -
-//!  | revis. | touched | flg | to  | carr. | number | codes | per code: code, key| details
-//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - +- - - - -
+//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - - - - - +- - - - -
+//!  | revis. | touched | flg | to  | carr. | number | codes | per code: code, of, (rest) | details
+//!  +--------+---------+-----+-----+-------+--------+-------+- - - - - - - - - - - - - - +- - - - -
 //! ```
-//! Numbers little-endian; texts with two bytes of length before them. Places and carriers are few and are
-//! numbers of [`Names`]. A key that is the code itself behind the prefix of waybills has no bytes of its own.
-//! An order without details has no bytes for them.
+//! Numbers little-endian; texts with one byte of length before them, or two. Places and carriers are few and
+//! are numbers of [`Names`]. `of` says how a code's key begins, and whether the code itself is what follows:
+//! only where it is not has the key a text of its own. An order without details has no bytes for them.
 //! This lives in memory only: nothing stores or publishes it.
 
-use std::collections::BTreeMap;
-
+use super::details;
+use super::names::Names;
 use crate::identify::Key;
 use crate::line::Tick;
-use crate::line::event::{Cod, Details, Hold, Order};
+use crate::line::borrowed::OrderRef;
+use crate::line::event::{Details, Hold, Order};
 
+/// Where the place and the carrier stand.
+const TO: usize = 9;
+const CARRIER: usize = 11;
 /// Where the texts begin.
 const TEXTS: usize = 13;
 const CANCELLED: u8 = 1;
@@ -25,14 +29,12 @@ const SORTED: u8 = 2;
 const HOLD_SHIFT: u8 = 2;
 /// An order without a carrier.
 const NO_CARRIER: u16 = u16::MAX;
-/// The key is this and the code.
-const WAYBILL: &str = "wb:";
-/// Length of a key that needs no bytes of its own.
-const SAME: u16 = u16::MAX;
+/// How keys begin that most orders have; `of` counts them from one, and is 0 for all others.
+const BEGINNINGS: [&str; 3] = ["wb:", "sscc:", "s10:"];
+/// In `of`: what follows the beginning is the code itself.
+const CODE_ITSELF: u8 = 0x80;
 /// Longest text of an order.
 pub(super) const TEXT_LONGEST: usize = 1_024;
-/// Names of places and carriers at most: far above any plan's, so that nonsense cannot fill the memory.
-pub(super) const NAMES_MOST: usize = 60_000;
 
 const HOLDS: [Hold; 9] = [
     Hold::CodHold,
@@ -46,28 +48,27 @@ const HOLDS: [Hold; 9] = [
     Hold::Overweight,
 ];
 
-/// Names that many orders share.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    names: Vec<Box<str>>,
-    numbers: BTreeMap<Box<str>, u16>,
+/// A key, parted so that equal keys have equal parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyParts<'a> {
+    /// Which of the beginnings, from one; 0: none of them.
+    of: u8,
+    rest: &'a [u8],
 }
 
-impl Names {
-    /// The number of a name; `None` where there are too many.
-    fn number(&mut self, name: &str) -> Option<u16> {
-        if let Some(number) = self.numbers.get(name) {
-            return Some(*number);
-        }
-        let number =
-            u16::try_from(self.names.len()).ok().filter(|number| usize::from(*number) < NAMES_MOST)?;
-        self.names.push(name.into());
-        self.numbers.insert(name.into(), number);
-        Some(number)
+impl<'a> KeyParts<'a> {
+    /// The parts of a key.
+    pub fn of(key: &'a Key) -> KeyParts<'a> {
+        let key = key.0.as_bytes();
+        let begun = (1..).zip(BEGINNINGS);
+        let mut begun = begun.filter_map(|(of, begin)| Some((of, key.strip_prefix(begin.as_bytes())?)));
+        begun.next().map_or(KeyParts { of: 0, rest: key }, |(of, rest)| KeyParts { of, rest })
     }
 
-    fn name(&self, number: u16) -> Option<&str> {
-        self.names.get(usize::from(number)).map(|name| &**name)
+    /// The key.
+    pub fn whole(self) -> Key {
+        let begin = usize::from(self.of).checked_sub(1).and_then(|at| BEGINNINGS.get(at));
+        Key(format!("{}{}", begin.copied().unwrap_or_default(), string(self.rest)))
     }
 }
 
@@ -77,42 +78,59 @@ pub(super) struct Packed(Box<[u8]>);
 
 impl Packed {
     /// Packs an order with the keys of its codes, in their order; `None` where there are too many names.
-    /// Texts are at most [`TEXT_LONGEST`] bytes long.
+    /// Texts are at most [`TEXT_LONGEST`] bytes long. `scratch` is only there to be used again.
     pub fn new(
-        order: &Order,
+        order: &OrderRef<'_>,
         keys: &[Key],
         touched: Tick,
         sorted: bool,
         names: &mut Names,
+        scratch: &mut Vec<u8>,
     ) -> Option<Packed> {
-        let to = names.number(&order.destination)?;
-        let carrier = match &order.carrier {
+        let to = names.number(order.destination)?;
+        let carrier = match order.carrier {
             Some(carrier) => names.number(carrier)?,
             None => NO_CARRIER,
         };
         let hold = order.hold.and_then(|hold| HOLDS.iter().position(|other| *other == hold));
         let hold = hold.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0);
         let flags = if order.cancelled { CANCELLED } else { 0 } | if sorted { SORTED } else { 0 };
-        let mut bytes = Vec::with_capacity(TEXTS + 2 + order.order.len() + order.codes.len() * 32);
+        let bytes = scratch;
+        bytes.clear();
         bytes.extend_from_slice(&order.revision.to_le_bytes());
         bytes.extend_from_slice(&seconds(touched).to_le_bytes());
         bytes.push(flags | hold << HOLD_SHIFT);
         bytes.extend_from_slice(&to.to_le_bytes());
         bytes.extend_from_slice(&carrier.to_le_bytes());
-        text(&mut bytes, &order.order);
+        put_text(bytes, order.order.as_bytes());
         bytes.push(u8::try_from(order.codes.len()).unwrap_or(u8::MAX));
         for (code, key) in order.codes.iter().zip(keys) {
-            text(&mut bytes, code);
-            if key.0.strip_prefix(WAYBILL) == Some(code) {
-                bytes.extend_from_slice(&SAME.to_le_bytes());
+            put_text(bytes, code.as_bytes());
+            let KeyParts { of, rest } = KeyParts::of(key);
+            if rest == code.as_bytes() {
+                bytes.push(of | CODE_ITSELF);
             } else {
-                text(&mut bytes, &key.0);
+                bytes.push(of);
+                put_text(bytes, rest);
             }
         }
-        if let Some(details) = &order.details {
-            bytes.extend(pack_details(details, names)?);
+        if let Some(told) = &order.details {
+            details::pack(bytes, told, names)?;
         }
-        Some(Packed(bytes.into_boxed_slice()))
+        Some(Packed(Box::from(&bytes[..])))
+    }
+
+    /// Puts each number of a name in another's place; `None` where there is none for it. What was changed
+    /// until then stays changed.
+    pub fn rename(&mut self, mut number_of: impl FnMut(u16) -> Option<u16>) -> Option<()> {
+        let end = self.details_at();
+        let named = details::names_in(&self.0[end..]).map(|at| end + at);
+        let carrier = (self.short(CARRIER) != NO_CARRIER).then_some(CARRIER);
+        for at in [TO].into_iter().chain(carrier).chain(named) {
+            let number = number_of(self.short(at))?;
+            self.0[at..at + 2].copy_from_slice(&number.to_le_bytes());
+        }
+        Some(())
     }
 
     /// Its bytes.
@@ -134,8 +152,13 @@ impl Packed {
     pub fn touch(&mut self, at: Tick, sorted: bool) {
         self.0[4..8].copy_from_slice(&seconds(at).to_le_bytes());
         if sorted {
-            self.0[8] |= SORTED;
+            self.set_sorted();
         }
+    }
+
+    /// Its parcel has reached its chute.
+    pub fn set_sorted(&mut self) {
+        self.0[8] |= SORTED;
     }
 
     pub fn is_sorted(&self) -> bool {
@@ -152,38 +175,31 @@ impl Packed {
     }
 
     /// Whether one of its codes has this key.
-    pub fn has(&self, key: &Key) -> bool {
-        self.codes().any(|(code, own, _)| match own {
-            Some(own) => own == key.0.as_bytes(),
-            None => key.0.strip_prefix(WAYBILL).is_some_and(|rest| rest.as_bytes() == code),
-        })
+    pub fn has(&self, key: KeyParts<'_>) -> bool {
+        self.codes().any(|(_, own, _)| own == key)
     }
 
     /// The keys of its codes, each once.
     pub fn keys(&self) -> Vec<Key> {
-        let mut keys: Vec<Key> = Vec::new();
-        for (code, own, _) in self.codes() {
-            let key = match own {
-                Some(own) => Key(string(own)),
-                None => Key(format!("{WAYBILL}{}", string(code))),
-            };
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        keys
+        self.distinct_keys().map(|(_, key)| key.whole()).collect()
+    }
+
+    /// The keys of its codes, each once, with the first code that has it.
+    pub fn distinct_keys(&self) -> impl Iterator<Item = (&[u8], KeyParts<'_>)> {
+        self.codes().enumerate().filter_map(|(nth, (code, key, _))| {
+            self.codes().take(nth).all(|(_, before, _)| before != key).then_some((code, key))
+        })
     }
 
     /// The order as it came.
     pub fn unpack(&self, names: &Names) -> Order {
-        let short = |at: usize| u16::from_le_bytes([self.0[at], self.0[at + 1]]);
         let hold = usize::from(self.0[8] >> HOLD_SHIFT);
         Order {
             order: string(self.number()),
             revision: self.revision(),
             codes: self.codes().map(|(code, ..)| string(code)).collect(),
-            destination: names.name(short(9)).unwrap_or_default().to_owned(),
-            carrier: names.name(short(11)).map(str::to_owned),
+            destination: names.name(self.short(TO)).unwrap_or_default().to_owned(),
+            carrier: names.name(self.short(CARRIER)).map(str::to_owned),
             cancelled: self.0[8] & CANCELLED != 0,
             hold: hold.checked_sub(1).and_then(|at| HOLDS.get(at)).copied(),
             details: self.details(names),
@@ -191,106 +207,71 @@ impl Packed {
     }
 
     fn details(&self, names: &Names) -> Option<Box<Details>> {
-        let end = self.codes().last().map_or_else(|| self.text(TEXTS).1 + 1, |(_, _, end)| end);
-        unpack_details(&self.0[end..], names).map(Box::new)
+        details::unpack(&self.0[self.details_at()..], names).map(Box::new)
     }
 
-    /// Codes, their keys where those are not the codes themselves, and the place behind them.
-    fn codes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, usize)> {
+    fn details_at(&self) -> usize {
+        self.codes().last().map_or_else(|| self.text(TEXTS).1 + 1, |(_, _, end)| end)
+    }
+
+    /// Codes, their keys, and the place behind them.
+    fn codes(&self) -> impl Iterator<Item = (&[u8], KeyParts<'_>, usize)> {
         let (_, mut at) = self.text(TEXTS);
         let count = self.0[at];
         at += 1;
         (0..count).map(move |_| {
             let (code, behind) = self.text(at);
-            if self.0[behind..behind + 2] == SAME.to_le_bytes() {
-                at = behind + 2;
-                return (code, None, at);
+            let of = self.0[behind];
+            at = behind + 1;
+            let mut rest = code;
+            if of & CODE_ITSELF == 0 {
+                (rest, at) = self.text(at);
             }
-            let (key, behind) = self.text(behind);
-            at = behind;
-            (code, Some(key), at)
+            (code, KeyParts { of: of & !CODE_ITSELF, rest }, at)
         })
+    }
+
+    fn short(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.0[at], self.0[at + 1]])
     }
 
     fn long(&self, at: usize) -> u32 {
         u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }
 
-    /// The text at a place, and the place behind it.
     fn text(&self, at: usize) -> (&[u8], usize) {
-        let len = usize::from(u16::from_le_bytes([self.0[at], self.0[at + 1]]));
-        (&self.0[at + 2..at + 2 + len], at + 2 + len)
+        text_at(&self.0, at)
     }
-}
-
-/// Details with numbers for the names that many orders share.
-type Short = (
-    (Option<u16>, Option<String>, Option<u16>, Option<u16>, Option<u16>),
-    (Option<u32>, Option<[u16; 3]>, Option<u16>),
-    Option<(u64, u16)>,
-    (Option<bool>, Option<bool>, Option<String>),
-);
-
-fn pack_details(details: &Details, names: &mut Names) -> Option<Vec<u8>> {
-    let mut number = |name: &Option<String>| match name {
-        Some(name) => names.number(name).map(Some),
-        None => Some(None),
-    };
-    let cod = match &details.cod {
-        Some(cod) => Some((cod.minor, number(&Some(cod.currency.clone()))??)),
-        None => None,
-    };
-    let short: Short = (
-        (
-            number(&details.country)?,
-            details.postcode.clone(),
-            number(&details.service)?,
-            number(&details.customer)?,
-            number(&details.goods)?,
-        ),
-        (details.weight_g, details.size_mm, number(&details.pack)?),
-        cod,
-        (details.fragile, details.dangerous_goods, details.return_of.clone()),
-    );
-    // Numbers and short texts in memory: nothing of this can fail.
-    bincode::serde::encode_to_vec(short, bincode::config::standard()).ok()
-}
-
-fn unpack_details(bytes: &[u8], names: &Names) -> Option<Details> {
-    // Nothing stands there where the order has none.
-    let (short, _): (Short, usize) =
-        bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok()?;
-    let ((country, postcode, service, customer, goods), (weight_g, size_mm, pack), cod, rest) = short;
-    let (fragile, dangerous_goods, return_of) = rest;
-    let name = |number: Option<u16>| names.name(number?).map(str::to_owned);
-    Some(Details {
-        country: name(country),
-        postcode,
-        service: name(service),
-        customer: name(customer),
-        goods: name(goods),
-        weight_g,
-        size_mm,
-        pack: name(pack),
-        cod: cod.and_then(|(minor, currency)| Some(Cod { minor, currency: name(Some(currency))? })),
-        fragile,
-        dangerous_goods,
-        return_of,
-    })
 }
 
 fn seconds(at: Tick) -> u32 {
     u32::try_from(at.0 / 1_000_000).unwrap_or(u32::MAX)
 }
 
-/// Adds a text; what is longer than [`TEXT_LONGEST`] was refused before it came here.
-fn text(bytes: &mut Vec<u8>, text: &str) {
-    let len = u16::try_from(text.len()).unwrap_or(0);
-    bytes.extend_from_slice(&len.to_le_bytes());
-    bytes.extend_from_slice(&text.as_bytes()[..usize::from(len)]);
+/// Adds a text; what is longer than [`TEXT_LONGEST`] was refused before it came here. A length of 128 and
+/// more has its upper bits in a byte before, which has its highest bit set.
+pub(super) fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    let len = u16::try_from(text.len()).ok().filter(|len| *len < 0x8000).unwrap_or(0);
+    let [high, low] = len.to_be_bytes();
+    if len >= 0x80 {
+        bytes.push(high | 0x80);
+    }
+    bytes.push(low);
+    bytes.extend_from_slice(&text[..usize::from(len)]);
+}
+
+/// The text at a place, and the place behind it.
+pub(super) fn text_at(bytes: &[u8], mut at: usize) -> (&[u8], usize) {
+    let mut len = usize::from(bytes[at]);
+    if len >= 0x80 {
+        at += 1;
+        len = (len & 0x7f) << 8 | usize::from(bytes[at]);
+    }
+    at += 1;
+    (&bytes[at..at + len], at + len)
 }
 
 /// Only whole texts were packed, so nothing is ever replaced here.
-fn string(bytes: &[u8]) -> String {
+pub(super) fn string(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::identify::key_of_order_code;
 use crate::line::event::{Cod, Details, Hold};
 
 fn rules() -> CarrierRules {
@@ -203,20 +204,126 @@ fn typical(n: u32) -> Order {
     Order { destination: format!("TH-BKK-{:02}", n % 90), carrier: Some(format!("KERRY-{}", n % 7)), ..order }
 }
 
+/// An order with everything that an exporter may tell of it.
+fn detailed(n: u32) -> Order {
+    let details = Details {
+        country: Some("TH".to_owned()),
+        postcode: Some(format!("{:05}", 10_000 + n % 86_000)),
+        service: Some("STD".to_owned()),
+        customer: Some(format!("exporter-{}", n % 300)),
+        goods: Some(format!("class-{}", n % 12)),
+        weight_g: Some(200 + n % 4_000),
+        size_mm: Some([200, 150, 90]),
+        pack: None,
+        cod: Some(Cod { minor: 10_000 + u64::from(n % 200_000), currency: "THB".to_owned() }),
+        fragile: Some(n.is_multiple_of(5)),
+        dangerous_goods: Some(false),
+        return_of: None,
+    };
+    Order { details: Some(Box::new(details)), ..typical(n) }
+}
+
 /// A million orders are to take at most 250 MB with everything around them; here is what the table itself takes.
 #[test]
 fn an_order_takes_some_hundred_and_fifty_bytes() {
     const ORDERS: u32 = 20_000;
     /// What the allocator adds to an order's bytes: its header, and rounding up to sixteen.
     const ALLOCATOR: usize = 8 + 15;
-    let mut table = OrderTable::default();
-    for n in 0..ORDERS {
-        assert!(matches!(take(&mut table, &typical(n)), Ok(Upserted::Taken(_))));
+    for (order, most) in [(typical as fn(u32) -> Order, 170), (detailed, 200)] {
+        let mut table = OrderTable::default();
+        for n in 0..ORDERS {
+            assert!(matches!(take(&mut table, &order(n)), Ok(Upserted::Taken(_))));
+        }
+        let packed: usize = table.slots.iter().flatten().map(|packed| packed.len() + ALLOCATOR).sum();
+        let slots = table.slots.capacity() * size_of::<Option<Packed>>();
+        let bytes = (packed + slots + table.by_number.bytes() + table.by_key.bytes()) / ORDERS as usize;
+        assert!(bytes <= most, "{bytes} bytes an order");
     }
-    let packed: usize = table.slots.iter().flatten().map(|packed| packed.len() + ALLOCATOR).sum();
-    let slots = table.slots.capacity() * size_of::<Option<Packed>>();
-    let bytes = (packed + slots + table.by_number.bytes() + table.by_key.bytes()) / ORDERS as usize;
-    assert!(bytes <= 200, "{bytes} bytes an order");
+}
+
+proptest! {
+    /// What comes out of the register in portions, packed elsewhere and under other numbers of names, is what
+    /// upstream's own messages would have made of the table.
+    #[test]
+    fn portions_of_the_register_make_the_same_table_as_messages(
+        before in prop::collection::vec(arbitrary(), 0..8),
+        steps in prop::collection::vec((0..8u8, arbitrary()), 0..60),
+        portions in 1..7usize,
+        room in prop::option::of(0..200u64),
+    ) {
+        let (mut told, mut loaded) = (OrderTable::default(), OrderTable::default());
+        for order in &before {
+            prop_assert_eq!(take(&mut told, order), take(&mut loaded, order));
+        }
+        if let Some(room) = room {
+            loaded.reserve(room);
+        }
+        let (mut refused, mut refused_of_portions) = (0, 0);
+        for steps in steps.chunks(portions) {
+            let mut portion = KnownOrders::default();
+            for (what, order) in steps {
+                match what {
+                    0 => {
+                        let out = RetiredOrder { order: order.order.clone(), revision: order.revision };
+                        told.retire(&out);
+                        portion.add_retired(out);
+                    }
+                    1 => {
+                        told.sorted_order(&order.order, Tick(7_000_000));
+                        portion.add_sorted(&order.order, Tick(7_000_000));
+                    }
+                    _ => {
+                        refused += u64::from(take(&mut told, order).is_err());
+                        portion.add(&OrderRef::from(order), Tick(0), false, &OrderKeys::of(&rules())).unwrap();
+                    }
+                }
+            }
+            refused_of_portions += loaded.load(portion);
+        }
+        prop_assert_eq!((told.len(), refused), (loaded.len(), refused_of_portions));
+        for code in ["KEX1", "KEX2", "106141412345678908", "RB123456785GB", "X"] {
+            let key = key(code);
+            prop_assert_eq!(told.bound(&key), loaded.bound(&key));
+            let state = |table: &OrderTable| {
+                table.slot_with(&key).and_then(|slot| table.at(slot)).map(|it| (it.touched(), it.is_finished()))
+            };
+            prop_assert_eq!(state(&told), state(&loaded));
+        }
+    }
+
+    /// Texts around the length that needs a second byte, and every detail there or not.
+    #[test]
+    fn any_order_comes_back_as_it_was(
+        text in "[A-Z]{0,3}", times in 0..60usize, minor in any::<u64>(), weight in any::<u32>(), told in any::<u16>(),
+    ) {
+        let has = |bit: u32| told >> bit & 1 == 1;
+        let long = |of: &str| format!("{of}{}", text.repeat(times));
+        let details = Details {
+            country: has(0).then(|| long("C")),
+            postcode: has(1).then(|| long("P")),
+            service: has(2).then(|| long("S")),
+            customer: has(3).then(|| long("K")),
+            goods: has(4).then(|| long("G")),
+            weight_g: has(5).then_some(weight),
+            size_mm: has(6).then_some([u16::MAX, 0, 258]),
+            pack: has(7).then(|| long("B")),
+            cod: has(8).then(|| Cod { minor, currency: "THB".to_owned() }),
+            fragile: has(9).then_some(has(10)),
+            dangerous_goods: has(11).then_some(has(12)),
+            return_of: has(13).then(|| long("R")),
+        };
+        let details = has(14).then(|| Box::new(details));
+        let order = Order { details, ..order(&long("SO-"), 7, &["W1", &long("KEX-"), "urn:epc:id:sscc:0614141.1234567890"]) };
+        let mut table = OrderTable::default();
+        if let Ok(Upserted::Taken(keys)) = take(&mut table, &order) {
+            prop_assert_eq!(keys.len(), 3);
+            for key in keys {
+                prop_assert_eq!(table.bound(&key), Some(order.clone()));
+            }
+        } else {
+            prop_assert!(long("KEX-").len() > 64, "only a waybill that is too long is refused");
+        }
+    }
 }
 
 #[test]
