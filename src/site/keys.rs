@@ -409,7 +409,8 @@ static CARRIER: TableShape = TableShape {
 };
 
 /// Words of the check rules, in the order of [`crate::identify::CheckRule`].
-pub(super) static CHECKS: [&str; 6] = ["none", "s10", "mod10", "ups", "fedex12", "mod7"];
+pub(super) static CHECKS: [&str; 8] =
+    ["none", "s10", "mod10", "ups", "fedex12", "mod7", "identcode", "mod37-36"];
 
 static PATTERN: TableShape = TableShape {
     doc: "A shape of its numbers.",

@@ -196,13 +196,15 @@ fn carrier(table: &Table) -> Carrier {
 }
 
 fn pattern(table: &Table) -> Option<Pattern> {
-    const RULES: [CheckRule; 6] = [
+    const RULES: [CheckRule; 8] = [
         CheckRule::None,
         CheckRule::S10,
         CheckRule::Mod10,
         CheckRule::Ups,
         CheckRule::Fedex12,
         CheckRule::Mod7,
+        CheckRule::Identcode,
+        CheckRule::Mod37x36,
     ];
     let word = table.known_text("check")?;
     Some(Pattern {
