@@ -152,9 +152,7 @@ mod tests {
         assert_eq!(identcode(b"56310243031"), Some(3), "Deutsche Post's own example, 56.310 243.031 3");
         assert_eq!(identcode(b"2134807501640"), Some(1), "Leitcode 21348.075.016.40 1");
         // Colissimo: GS1's rule over the ten digits of the parcel's number.
-        for (number, check) in
-            [("2052475203", 2), ("4139207826", 0), ("4139212825", 5), ("0123456789", 5)]
-        {
+        for (number, check) in [("2052475203", 2), ("4139207826", 0), ("4139212825", 5), ("0123456789", 5)] {
             assert_eq!(mod10(number.as_bytes()), Some(check), "{number}");
         }
         assert_eq!(mod10(b"007393800054929"), Some(7), "Canada Post 0073938000549297");
@@ -162,7 +160,11 @@ mod tests {
 
     #[test]
     fn mod37_36_agrees_with_the_standard_and_with_printed_labels() {
-        assert_eq!(mod37_36(b"A12425GABC1234002"), Some(b'M'), "an example of the hybrid system, ISO/IEC 7064");
+        assert_eq!(
+            mod37_36(b"A12425GABC1234002"),
+            Some(b'M'),
+            "an example of the hybrid system, ISO/IEC 7064"
+        );
         assert_eq!(mod37_36(b"008182709980000020033350276"), Some(b'C'));
         assert_eq!(mod37_36(b"008182709980000020045327276"), Some(b'N'));
         assert_eq!(mod37_36(b"0081 82"), None);
