@@ -306,6 +306,25 @@ mod tests {
         assert_eq!(gs1_check("00614141123456789"), 0);
     }
 
+    /// Two programs written apart agree on every shape and check rule that is shipped.
+    #[test]
+    fn sortd_takes_every_number_made_of_a_shipped_shape() {
+        use rand::SeedableRng;
+        use sortd::identify::{Reading, identify};
+
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/line");
+        let rules = sortd::site::load(&config).unwrap().0.carriers;
+        let mut numbers = Numbers::new(&rules, ChaCha8Rng::seed_from_u64(4));
+        for (index, carrier) in rules.carriers.iter().enumerate() {
+            for _ in 0..50 {
+                let text =
+                    numbers.sample(index).unwrap_or_else(|| panic!("{} cannot be sampled", carrier.code));
+                let found = identify(&rules, &Reading::from_text(&text));
+                assert!(found.valid && found.carriers.contains(&carrier.code), "{text}: {found:?}");
+            }
+        }
+    }
+
     #[test]
     fn tags_agree_with_the_tag_data_standard() {
         let hex = |epc: Vec<u8>| epc.iter().map(|b| format!("{b:02X}")).collect::<String>();
