@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use sortd::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use sortd::site::{
-    Belt, BrokerAddress, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId, ReaderKind,
-    ScannerDevice, Site, SortPlan, SpaceSettings, StoreSettings, UplinkSettings,
+    Belt, BrokerAddress, Carriers, Chute, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId,
+    ReaderKind, ScannerDevice, Site, SortPlan, SpaceSettings, StoreSettings, UplinkSettings,
 };
 use sortd::wire::plc::RegisterMap;
 use sortd::wire::scanner::Framing;
@@ -120,6 +120,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
                 carrier("HOUSE", "US", "9[0-9]{11}", CheckRule::None),
             ],
         },
+        carrier_table: Carriers::default(),
         plan: SortPlan { version: "0123456789abcdef".to_owned(), routes },
         uplink: UplinkSettings {
             brokers: vec![BrokerAddress { host: "127.0.0.1".to_owned(), port: 1883 }],

@@ -195,7 +195,7 @@ mod tests {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo");
         let (failed, text) = printed(&demo, Form::Plain);
         assert!(!failed, "{text}");
-        assert!(text.contains("25 chutes, 3 readers, 28 carriers, 90 destinations, plan "), "{text}");
+        assert!(text.contains("25 chutes, 3 readers, 38 carriers, 90 destinations, plan "), "{text}");
         assert!(text.ends_with("0 errors, 0 warnings\n"), "{text}");
     }
 

@@ -123,6 +123,64 @@ mod tests {
         assert_eq!(lines.len(), 2);
     }
 
+    #[derive(serde::Deserialize)]
+    struct Vector {
+        carriers: Vec<String>,
+        right: String,
+        wrong: Option<String>,
+    }
+
+    /// What the shipped carriers publish: each shape has a number that is taken for its carrier, and one with a
+    /// wrong check digit that is refused.
+    #[test]
+    fn every_published_shape_takes_its_right_number_and_refuses_a_wrong_one() {
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/line");
+        let rules = crate::site::load(&config).unwrap().0.carriers;
+        let vectors: Vec<Vector> =
+            serde_json::from_str(include_str!("../identify/testdata/carriers.json")).unwrap();
+        let shown = |code: &str| -> serde_json::Value {
+            let mut out = Vec::new();
+            run(&[code.to_owned()], &rules, true, &mut out).unwrap();
+            serde_json::from_slice(&out).unwrap()
+        };
+        for Vector { carriers, right, wrong } in &vectors {
+            let line = shown(right);
+            assert_eq!(line["valid"], true, "{line}");
+            if let [carrier] = carriers.as_slice() {
+                assert_eq!(line["carrier"], *carrier, "{line}");
+            } else {
+                assert_eq!(line["carrier"], serde_json::Value::Null, "{line}");
+                let reason = line["reason"].as_str().unwrap();
+                assert!(reason.contains(&carriers.join(" and ")), "{line}");
+            }
+            let Some(wrong) = wrong else { continue };
+            assert_eq!(line["check"], true, "{line}");
+            let line = shown(wrong);
+            assert_eq!(
+                (&line["valid"], &line["carrier"]),
+                (&false.into(), &serde_json::Value::Null),
+                "{line}"
+            );
+            assert_eq!(line["check"], false, "{line}");
+        }
+        for carrier in &rules.carriers {
+            for pattern in carrier.patterns.iter().filter(|pattern| pattern.published) {
+                let checked = pattern.check != crate::identify::CheckRule::None;
+                let tried = vectors.iter().any(|vector| {
+                    vector.carriers.contains(&carrier.code)
+                        && pattern.regex.is_match(&vector.right)
+                        && (!checked
+                            || vector.wrong.as_ref().is_some_and(|wrong| pattern.regex.is_match(wrong)))
+                });
+                assert!(
+                    tried,
+                    "{}: carriers.json has no number of the shape {}",
+                    carrier.code, pattern.regex
+                );
+            }
+        }
+    }
+
     #[test]
     fn no_codes_and_only_valid_codes_are_no_finding() {
         assert_eq!(printed(&[], true), (true, Vec::new()));

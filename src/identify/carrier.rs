@@ -1,13 +1,18 @@
 //! Configured carriers: which of them a number fits, and which part of the text is the number.
 //!
-//! A pattern covers the whole text. Where it has a group named `number`, only that part is the waybill and
-//! carries the check digit; what stands around it is routing (USPS: `420` and the ZIP before it), so that
-//! a label with and a message without it mean the same parcel.
+//! A pattern covers the whole text. Where it has a group named `number`, only that part is the waybill;
+//! what stands around it is routing (USPS: `420` and the ZIP before it), so that a label with and a message
+//! without it mean the same parcel. The check digit is that of the number, unless a group named `checked` says
+//! which part of the text it covers (DPD: all of the label's line; Colissimo: the digits behind the product
+//! code).
 
 use super::{CarrierRules, CheckRule, check, s10};
 
 /// Name of the group that holds the number.
 pub const NUMBER_GROUP: &str = "number";
+
+/// Name of the group that holds what the check digit covers, itself included, where that is not the number.
+pub const CHECKED_GROUP: &str = "checked";
 
 /// Least length of a number under the FedEx rule: eleven digits and the check digit.
 const FEDEX_LEAST: usize = 12;
@@ -31,8 +36,8 @@ pub(super) fn fits<'a>(rules: &'a CarrierRules, text: &'a str) -> Fits<'a> {
     let mut almost = None;
     for carrier in &rules.carriers {
         for pattern in &carrier.patterns {
-            let Some(number) = number_in(&pattern.regex, text) else { continue };
-            let agrees = pattern.check.agrees(number);
+            let Some((number, checked)) = number_in(&pattern.regex, text) else { continue };
+            let agrees = pattern.check.agrees(checked);
             if agrees == Some(false) {
                 found.failed.get_or_insert(carrier.code.as_str());
                 almost.get_or_insert(number);
@@ -55,17 +60,19 @@ pub(super) fn fits<'a>(rules: &'a CarrierRules, text: &'a str) -> Fits<'a> {
     found
 }
 
-/// The number in a text that has the shape.
-fn number_in<'a>(regex: &regex::Regex, text: &'a str) -> Option<&'a str> {
+/// The number in a text that has the shape, and the part that its check digit covers.
+fn number_in<'a>(regex: &regex::Regex, text: &'a str) -> Option<(&'a str, &'a str)> {
     if !regex.is_match(text) {
         return None;
     }
     // Groups are searched for only where the shape is right and there is more than the whole match.
     if regex.captures_len() == 1 {
-        return Some(text);
+        return Some((text, text));
     }
-    let number = regex.captures(text).and_then(|groups| groups.name(NUMBER_GROUP));
-    Some(number.map_or(text, |group| group.as_str())).filter(|number| !number.is_empty())
+    let groups = regex.captures(text)?;
+    let number = groups.name(NUMBER_GROUP).map_or(text, |group| group.as_str());
+    let checked = groups.name(CHECKED_GROUP).map_or(number, |group| group.as_str());
+    (!number.is_empty()).then_some((number, checked))
 }
 
 impl CheckRule {
@@ -85,6 +92,12 @@ impl CheckRule {
             CheckRule::Mod7 => {
                 check::split_check(bytes).is_some_and(|(body, last)| check::mod7(body) == Some(last))
             }
+            CheckRule::Identcode => {
+                check::split_check(bytes).is_some_and(|(body, last)| check::identcode(body) == Some(last))
+            }
+            CheckRule::Mod37x36 => bytes
+                .split_last()
+                .is_some_and(|(last, body)| !body.is_empty() && check::mod37_36(body) == Some(*last)),
         };
         Some(agreed)
     }
@@ -175,6 +188,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_check_digit_may_cover_another_part_than_the_number() {
+        let label = "(?<checked>[0-9A-Z]{7}(?<number>[0-9A-Z]{2}[0-9]{12})[0-9]{6}[0-9A-Z])";
+        let parcel = "[0-9][A-Z](?<checked>[0-9]{11})";
+        let rules = CarrierRules {
+            carriers: vec![
+                carrier("DPD", &[(label, CheckRule::Mod37x36)]),
+                carrier("LAPOSTE", &[(parcel, CheckRule::Mod10)]),
+            ],
+        };
+        let found = fits(&rules, "008182709980000020033350276C");
+        assert_eq!((found.carriers, found.number), (vec!["DPD"], Some("09980000020033")));
+        assert_eq!(fits(&rules, "008182709980000020033350276A").failed, Some("DPD"));
+        let found = fits(&rules, "8L01234567895");
+        assert_eq!((found.carriers, found.number), (vec!["LAPOSTE"], Some("8L01234567895")));
+        assert_eq!(fits(&rules, "8L01234567896").failed, Some("LAPOSTE"));
+    }
+
+    #[test]
     fn a_carrier_counts_once_and_two_carriers_count_both() {
         let rules = CarrierRules {
             carriers: vec![
@@ -208,7 +239,7 @@ pub(super) mod tests {
         fn no_rule_panics(text in "\\PC{0,40}") {
             for rule in [
                 CheckRule::None, CheckRule::S10, CheckRule::Mod10, CheckRule::Ups, CheckRule::Fedex12,
-                CheckRule::Mod7,
+                CheckRule::Mod7, CheckRule::Identcode, CheckRule::Mod37x36,
             ] {
                 let _ = rule.agrees(&text);
             }

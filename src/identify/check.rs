@@ -1,8 +1,8 @@
 //! Check digits of numbers: what the last digit should be, given the ones before it.
 //!
 //! Every function takes the *body* (the number without its check digit, ASCII) and returns the digit 0–9
-//! that should follow, or `None` where the body holds a character the rule has no value for. A check
-//! digit finds misreads, it does not prove a family: one random number in ten agrees.
+//! that should follow ([`mod37_36`]: the character), or `None` where the body holds a character the rule has
+//! no value for. A check digit finds misreads, it does not prove a family: one random number in ten agrees.
 
 /// UPU S10, the weights of the eight serial digits.
 const S10_WEIGHTS: [u32; 8] = [8, 6, 4, 2, 3, 5, 9, 7];
@@ -74,13 +74,49 @@ pub fn fedex(body: &[u8]) -> Option<u8> {
     Some(to_digit(sum % 11))
 }
 
-/// DHL Express: the serial as a number, mod 7.
+/// DHL Express, and the parcel services of Japan (Japan Post, Yamato, Sagawa: "7DR"): the number before the
+/// check digit, mod 7.
 pub fn mod7(body: &[u8]) -> Option<u8> {
     let mut rest = 0;
     for byte in body {
         rest = (rest * 10 + digit(*byte)?) % 7;
     }
     Some(to_digit(rest))
+}
+
+/// Deutsche Post Identcode and Leitcode: weights 4-9-4… from the left, mod 10.
+pub fn identcode(body: &[u8]) -> Option<u8> {
+    let mut sum = 0;
+    for (place, byte) in body.iter().enumerate() {
+        sum += digit(*byte)? * if place % 2 == 0 { 4 } else { 9 };
+    }
+    Some(to_digit((10 - sum % 10) % 10))
+}
+
+/// ISO/IEC 7064 MOD 37,36, the hybrid system over digits and capital letters, as DPD prints it behind its
+/// barcode. The check character is itself a digit or a capital letter. Finds every error in one character.
+pub fn mod37_36(body: &[u8]) -> Option<u8> {
+    const MODULUS: u32 = 36;
+    let mut product = MODULUS;
+    for byte in body {
+        let mut sum = product + alphanumeric(*byte)?;
+        if sum > MODULUS {
+            sum -= MODULUS;
+        }
+        // `sum` is 1 to 36, so the remainder is never 0 (37 is prime).
+        product = 2 * sum % (MODULUS + 1);
+    }
+    let check = u8::try_from((MODULUS + 1 - product) % MODULUS).ok()?;
+    Some(if check < 10 { b'0' + check } else { b'A' + check - 10 })
+}
+
+/// Value of a character of ISO/IEC 7064: 0 to 9, A to Z as 10 to 35.
+fn alphanumeric(byte: u8) -> Option<u32> {
+    match byte {
+        b'0'..=b'9' => Some(u32::from(byte - b'0')),
+        b'A'..=b'Z' => Some(u32::from(byte - b'A') + 10),
+        _ => None,
+    }
 }
 
 /// The last byte as a digit, and everything before it.
@@ -112,11 +148,32 @@ mod tests {
         assert_eq!(ups(b"5R8939035756712"), Some(7));
         assert_eq!(fedex(b"98657878885"), Some(5));
         assert_eq!(mod7(b"331881002"), Some(5));
+        assert_eq!(mod7(b"12345678901"), Some(3), "the example Yamato's customers explain the rule with");
+        assert_eq!(identcode(b"56310243031"), Some(3), "Deutsche Post's own example, 56.310 243.031 3");
+        assert_eq!(identcode(b"2134807501640"), Some(1), "Leitcode 21348.075.016.40 1");
+        // Colissimo: GS1's rule over the ten digits of the parcel's number.
+        for (number, check) in [("2052475203", 2), ("4139207826", 0), ("4139212825", 5), ("0123456789", 5)] {
+            assert_eq!(mod10(number.as_bytes()), Some(check), "{number}");
+        }
+        assert_eq!(mod10(b"007393800054929"), Some(7), "Canada Post 0073938000549297");
+    }
+
+    #[test]
+    fn mod37_36_agrees_with_the_standard_and_with_printed_labels() {
+        assert_eq!(
+            mod37_36(b"A12425GABC1234002"),
+            Some(b'M'),
+            "an example of the hybrid system, ISO/IEC 7064"
+        );
+        assert_eq!(mod37_36(b"008182709980000020033350276"), Some(b'C'));
+        assert_eq!(mod37_36(b"008182709980000020045327276"), Some(b'N'));
+        assert_eq!(mod37_36(b"0081 82"), None);
+        assert_eq!(mod37_36(b""), Some(b'1'), "the empty product");
     }
 
     #[test]
     fn a_body_with_a_strange_character_has_none() {
-        for rule in [mod10, ups, fedex, mod7] {
+        for rule in [mod10, ups, fedex, mod7, identcode] {
             assert_eq!(rule(b"12-45"), None);
         }
         assert_eq!(s10(b"1234567"), None, "too short");
@@ -150,6 +207,18 @@ mod tests {
             let at = place.index(number.len());
             number[at] = b'0' + (number[at] - b'0' + by) % 10;
             prop_assert!(!mod10_agrees(std::str::from_utf8(&number).unwrap()));
+        }
+
+        #[test]
+        fn mod37_36_finds_every_error_in_one_character(
+            body in "[0-9A-Z]{1,40}", place in any::<prop::sample::Index>(), by in 1..36usize,
+        ) {
+            const ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+            let mut wrong = body.clone().into_bytes();
+            let at = place.index(wrong.len());
+            let value = ALPHABET.iter().position(|known| *known == wrong[at]).unwrap();
+            wrong[at] = ALPHABET[(value + by) % ALPHABET.len()];
+            prop_assert!(mod37_36(&wrong) != mod37_36(body.as_bytes()));
         }
 
         #[test]

@@ -96,7 +96,8 @@ pub struct Carrier {
 #[derive(Debug, Clone)]
 pub struct Pattern {
     /// Anchored at both ends by the loader. A group named `number` (see [`carrier::NUMBER_GROUP`]) holds the
-    /// waybill where routing stands around it.
+    /// waybill where routing stands around it, one named `checked` (see [`carrier::CHECKED_GROUP`]) what the
+    /// check digit covers where that is not the waybill.
     pub regex: regex::Regex,
     /// Check digit.
     pub check: CheckRule,
@@ -117,8 +118,12 @@ pub enum CheckRule {
     Ups,
     /// FedEx 12 digits.
     Fedex12,
-    /// DHL Express: serial mod 7.
+    /// DHL Express, and parcel services of Japan: serial mod 7.
     Mod7,
+    /// Deutsche Post Identcode: weights 4 and 9.
+    Identcode,
+    /// ISO/IEC 7064 MOD 37,36: DPD.
+    Mod37x36,
 }
 
 /// What one reading is taken for.
@@ -167,6 +172,11 @@ pub enum Verdict {
     MultiRead(Vec<Key>),
     /// One code that fits two carriers, and no order binds it.
     Ambiguous(Key, Vec<String>),
+}
+
+/// Is it a country by ISO 3166-1 alpha-2, or `XK`, which posts and carriers use for Kosovo?
+pub fn is_country(code: &str) -> bool {
+    s10::is_country(code)
 }
 
 impl Key {

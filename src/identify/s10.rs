@@ -17,6 +17,11 @@ const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB B
     SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM \
     US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW";
 
+/// Is it one of the countries?
+pub(super) fn is_country(code: &str) -> bool {
+    COUNTRIES.split(' ').any(|known| known == code)
+}
+
 /// A text of the shape of an S10 identifier, not yet judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Item<'a> {
@@ -48,7 +53,7 @@ impl Item<'_> {
 
     /// Is the country one that issues numbers?
     pub fn country_known(&self) -> bool {
-        COUNTRIES.split(' ').any(|code| code == self.country)
+        is_country(self.country)
     }
 
     /// Why it is not a valid identifier; `None` where it is.

@@ -72,6 +72,7 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
         gates: Vec::new(),
         cameras: Vec::new(),
         carriers: CarrierRules::default(),
+        carrier_table: crate::site::Carriers::default(),
         plan: SortPlan {
             version: "0123456789abcdef".to_owned(),
             routes: plan.into_iter().map(|(name, chutes)| (name.to_owned(), chutes)).collect(),

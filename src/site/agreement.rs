@@ -10,7 +10,7 @@ use super::resolve::Files;
 use super::rules::SOCKET_PATH_MAX;
 use super::shape::quoted;
 use super::walk::Table;
-use super::{ReaderKind, registers, uplink};
+use super::{ReaderKind, carriers_file, registers, uplink};
 
 /// Readers one line has at most: their numbers fit a byte of a record with room to spare.
 const READERS_MAX: usize = 64;
@@ -422,6 +422,7 @@ fn check_plc(notes: &mut Notes, plc: &Table) {
 fn check_carriers(notes: &mut Notes, carriers: &Table) {
     let mut codes: BTreeMap<&str, &Spot> = BTreeMap::new();
     for carrier in carriers.tables("carrier") {
+        carriers_file::check(notes, carrier);
         let Some(code) = carrier.known_text("code") else { continue };
         let spot = carrier.spot_of("code");
         if let Some(first) = codes.get(code) {

@@ -1,8 +1,8 @@
 //! Every key of every TOML file of the configuration.
 
 use super::rules::{
-    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH, PHOTO_NAME,
-    SERVER_NAME, SHAPE, SOCKET_PATH, TELEGRAM, ZONE,
+    ADDRESS, BROKER, CARRIER_CODE, COUNTRY, CURRENCY, DAY, DOMAIN, FRAME, LABEL, LOOPBACK, NAME, PATH,
+    PHOTO_NAME, SERVER_NAME, SERVICE, SHAPE, SOCKET_PATH, SOURCE, TELEGRAM, TIME, ZONE,
 };
 use super::shape::{
     Key, Preset, TableShape, boolean, choice, integer, one_or_more, pair, table, tables, text, texts,
@@ -395,21 +395,106 @@ static CAMERA: TableShape = TableShape {
 };
 
 /// `carriers.toml`.
-pub(super) static CARRIERS: TableShape =
-    TableShape { doc: "Carriers and the shapes of their numbers.", keys: &[tables("carrier", &CARRIER)] };
+pub(super) static CARRIERS: TableShape = TableShape {
+    doc: "Carriers: their numbers, limits, bags and cut-offs.",
+    keys: &[tables("carrier", &CARRIER)],
+};
 
 static CARRIER: TableShape = TableShape {
     doc: "A carrier.",
     keys: &[
         text("code", &CARRIER_CODE, "\"KERRY\"", "Short code, as in the destinations of `sort-plan.csv`."),
         text("name", &LABEL, "\"Kerry Express\"", "Name for people."),
-        texts("countries", &COUNTRY, "[\"TH\"]", "Countries it delivers to."),
+        texts("countries", &COUNTRY, "[\"TH\"]", "Countries it delivers to, ISO 3166-1 alpha-2."),
         tables("pattern", &PATTERN),
+        texts("services", &SERVICE, "[\"STD\", \"COD\"]", "Services it offers, as in the destinations of `sort-plan.csv`; without it, any is taken.")
+            .optional(),
+        table("limits", &LIMITS).optional(),
+        tables("cod", &COD).optional(),
+        boolean("dangerous-goods", "false", "It takes dangerous goods, batteries included; without it that is not known, and they are refused.")
+            .optional(),
+        table("bag", &BAG).optional(),
+        text("time-zone", &ZONE, "\"Asia/Shanghai\"", "IANA time zone of its waves: where it collects, which is mostly the site's.")
+            .optional(),
+        tables("wave", &WAVE).optional(),
+    ],
+};
+
+/// More than a tonne is a slip of the unit, for a parcel and for a bag.
+const PARCEL_G: (i64, i64, &str) = (1, 1_000_000, "g");
+/// A side, and a sum of sides.
+const SIDE_MM: (i64, i64, &str) = (1, 10_000, "mm");
+/// Amounts in the smallest unit: 40,000,000.00, or 4,000,000,000 of a currency without decimals.
+const COD_MINOR: (i64, i64, &str) = (1, 4_000_000_000, "of the currency's smallest unit");
+
+static LIMITS: TableShape = TableShape {
+    doc: "Weight and size it takes, both ends included; what is not written does not limit. Sides count from the longest, however the parcel lies.",
+    keys: &[
+        pair("weight-g", PARCEL_G, "[1, 30000]", "Least and most weight, in g.").optional(),
+        integer("longest-mm", SIDE_MM, "1200", "Longest side at most, in mm.").optional(),
+        integer("second-mm", SIDE_MM, "600", "Second longest side at most, in mm.").optional(),
+        integer("sum-mm", SIDE_MM, "1500", "Sum of the three sides at most, in mm.").optional(),
+        integer("girth-mm", SIDE_MM, "3000", "Length and girth at most, in mm: the longest side and twice the two others.")
+            .optional(),
+        pair("least-mm", SIDE_MM, "[105, 148]", "Least second longest and least longest side, in mm: the label must fit.")
+            .optional(),
+        boolean("published", "false", "True where the carrier publishes these limits, false where they are assumed or of your contract.")
+            .or(Preset::Bool(false)),
+        text("source", &SOURCE, "\"DMM 201.7.3\"", "Where they are published: document and clause or page.").optional(),
+    ],
+};
+
+static COD: TableShape = TableShape {
+    doc: "Cash on delivery that it collects, one table a currency; without any, it collects none.",
+    keys: &[
+        text("currency", &CURRENCY, "\"THB\"", "Currency, ISO 4217."),
+        pair(
+            "minor",
+            COD_MINOR,
+            "[100, 5000000]",
+            "Least and most amount, in the currency's smallest unit: 1.00 to 50,000.00 THB are [100, 5000000].",
+        ),
+    ],
+};
+
+static BAG: TableShape = TableShape {
+    doc: "What its bags hold and what names them.",
+    keys: &[
+        integer("parcels", (1, 10_000, "parcels"), "40", "Parcels at most.").optional(),
+        integer("weight-g", PARCEL_G, "25000", "Weight of its parcels together at most, in g.").optional(),
+        choice(
+            "receptacle",
+            &RECEPTACLES,
+            "\"sscc\"",
+            "What names the bag: GS1 SSCC, or UPU S9 between posts.",
+        )
+        .or(Preset::Text("sscc")),
+    ],
+};
+
+/// Words of the kinds of receptacle, in the order of [`super::Receptacle`].
+pub(super) static RECEPTACLES: [&str; 2] = ["sscc", "s9"];
+
+static WAVE: TableShape = TableShape {
+    doc: "A collection: opens, takes parcels, closes its bags at the cut-off; every week the same.",
+    keys: &[
+        text("name", &NAME, "\"day\"", "Name in manifests and status."),
+        texts("days", &DAY, "[\"mon\", \"tue\"]", "Days of the week on which it opens."),
+        text("opens", &TIME, "\"06:00\"", "Local time from which parcels belong to it."),
+        text(
+            "cut-off",
+            &TIME,
+            "\"17:30\"",
+            "Local time at which its bags close; not later than `opens` means on the next day.",
+        ),
+        texts("services", &SERVICE, "[\"EXP\"]", "Services it takes; all of the carrier's unless given.")
+            .optional(),
     ],
 };
 
 /// Words of the check rules, in the order of [`crate::identify::CheckRule`].
-pub(super) static CHECKS: [&str; 6] = ["none", "s10", "mod10", "ups", "fedex12", "mod7"];
+pub(super) static CHECKS: [&str; 8] =
+    ["none", "s10", "mod10", "ups", "fedex12", "mod7", "identcode", "mod37-36"];
 
 static PATTERN: TableShape = TableShape {
     doc: "A shape of its numbers.",
@@ -418,13 +503,20 @@ static PATTERN: TableShape = TableShape {
             "regex",
             &SHAPE,
             "'TH[0-9]{12}[A-Z]'",
-            "Regular expression that fits the whole number, upper case, no blanks.",
+            "Regular expression that fits the whole number, upper case, no blanks. A group `(?<number>…)` is the number where routing stands around it; a group `(?<checked>…)` is what the check digit covers where that is another part.",
         ),
-        choice("check", &CHECKS, "\"none\"", "Rule of its check digit.").or(Preset::Text("none")),
+        choice(
+            "check",
+            &CHECKS,
+            "\"none\"",
+            "Rule of its check digit: `s10` (UPU S10), `mod10` (GS1, USPS, FedEx Ground, Colissimo), `ups` (1Z), `fedex12` (FedEx Express), `mod7` (DHL Express; Japan Post, Yamato), `identcode` (Deutsche Post, weights 4 and 9), `mod37-36` (ISO/IEC 7064, DPD).",
+        )
+        .or(Preset::Text("none")),
         boolean(
             "published",
             "false",
             "True where the carrier publishes this shape, false where it is assumed from samples.",
         ),
+        text("source", &SOURCE, "\"UPU S10-12, clause 5\"", "Where it is published: standard and clause, manual or page.").optional(),
     ],
 };

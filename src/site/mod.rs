@@ -12,10 +12,13 @@
 //! - Relative paths count from the configuration's directory.
 
 mod agreement;
+mod carriers;
+mod carriers_file;
 pub mod credentials;
 mod finding;
 mod keys;
 mod load;
+pub mod money;
 mod registers;
 mod resolve;
 mod rules;
@@ -27,11 +30,14 @@ mod tables;
 mod tests;
 mod uplink;
 mod walk;
+mod waves;
 
+pub use carriers::{Bag, Carrier, Carriers, CodRange, Fact, Facts, Limits, Receptacle, Refused};
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
 pub use load::{Loaded, destinations, load, load_from_sources, load_with_sources, plan_of};
 pub use schema::{SCHEMAS, schema};
 pub use tables::plan_version;
+pub use waves::{CutOff, Wave, Waves};
 
 use std::path::PathBuf;
 
@@ -71,6 +77,8 @@ pub struct Site {
     pub cameras: Vec<CameraDevice>,
     /// Carriers and the shapes of their numbers.
     pub carriers: CarrierRules,
+    /// What carriers take, until when, and in which bags.
+    pub carrier_table: Carriers,
     /// Sort plan.
     pub plan: SortPlan,
     /// Upstream broker.

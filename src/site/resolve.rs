@@ -7,7 +7,8 @@ use super::tables::{ChuteRow, PlanRow, plan_version, routes};
 use super::walk::Table;
 use super::{
     Belt, BrokerAddress, CameraDevice, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId,
-    ReaderKind, ScannerDevice, Site, SortPlan, StoreSettings, TlsSettings, UplinkSettings, keys,
+    ReaderKind, ScannerDevice, Site, SortPlan, StoreSettings, TlsSettings, UplinkSettings, carriers_file,
+    keys,
 };
 use crate::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 use crate::wire::photo::PhotoName;
@@ -77,6 +78,12 @@ impl Files {
             carriers: CarrierRules {
                 carriers: carriers.as_ref()?.tables("carrier").iter().map(carrier).collect(),
             },
+            carrier_table: carriers
+                .as_ref()?
+                .tables("carrier")
+                .iter()
+                .map(carriers_file::carrier)
+                .collect::<Option<_>>()?,
             plan: SortPlan { version: plan_version(&routes), routes },
             uplink: uplink(directory, sortd.table("uplink")?, format!("sortd-{name}-{line_name}"))?,
             store: store(directory, sortd.table("store")?),
@@ -196,13 +203,15 @@ fn carrier(table: &Table) -> Carrier {
 }
 
 fn pattern(table: &Table) -> Option<Pattern> {
-    const RULES: [CheckRule; 6] = [
+    const RULES: [CheckRule; 8] = [
         CheckRule::None,
         CheckRule::S10,
         CheckRule::Mod10,
         CheckRule::Ups,
         CheckRule::Fedex12,
         CheckRule::Mod7,
+        CheckRule::Identcode,
+        CheckRule::Mod37x36,
     ];
     let word = table.known_text("check")?;
     Some(Pattern {

@@ -5,13 +5,18 @@ use std::net::SocketAddr;
 use regex::{Regex, RegexBuilder};
 
 use super::finding::nearest;
+use super::money;
 use super::shape::{TextRule, Verdict};
+use super::waves::DAYS;
+use crate::identify::carrier;
 use crate::wire::photo::PhotoName;
 
 /// Longest name of a site, line or device: they become topic levels, file names and metric labels.
 const NAME_MAX: usize = 64;
 /// Longest text for people.
 const LABEL_MAX: usize = 100;
+/// Longest name of a source.
+const SOURCE_MAX: usize = 200;
 /// Longest header or terminator: what SICK CLV and Keyence SR let one configure.
 const FRAME_MAX: usize = 10;
 /// Longest no-read or heartbeat text.
@@ -257,7 +262,14 @@ pub(super) static COUNTRY: TextRule = TextRule {
         if capital == "UK" {
             Err(Verdict::with("is no ISO country code", "write \"GB\""))
         } else if text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase()) {
-            Ok(())
+            if crate::identify::is_country(text) {
+                Ok(())
+            } else {
+                Err(Verdict::with(
+                    "is assigned to no country",
+                    "look the country up in ISO 3166-1, e.g. \"VN\" for Vietnam",
+                ))
+            }
         } else if text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
             Err(Verdict::with("has small letters", format!("write \"{capital}\"")))
         } else {
@@ -279,6 +291,86 @@ pub(super) static CARRIER_CODE: TextRule = TextRule {
     },
 };
 
+pub(super) static SERVICE: TextRule = TextRule {
+    expected: "1 to 16 capital letters and digits, e.g. `STD`",
+    pattern: Some("^[A-Z0-9]{1,16}$"),
+    judge: |text| match text.len() {
+        1..=16 if text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) => Ok(()),
+        _ if text.bytes().any(|b| b.is_ascii_lowercase()) => {
+            Err(Verdict::with("has small letters", format!("write \"{}\"", text.to_ascii_uppercase())))
+        }
+        _ => Err(Verdict::new("is no name of a service")),
+    },
+};
+
+pub(super) static CURRENCY: TextRule = TextRule {
+    expected: "a currency of three capital letters (ISO 4217), e.g. \"THB\"",
+    pattern: Some("^[A-Z]{3}$"),
+    judge: |text| {
+        let capital = text.to_ascii_uppercase();
+        match money::decimals(text) {
+            Some(_) => Ok(()),
+            None if money::decimals(&capital).is_some() => {
+                Err(Verdict::with("has small letters", format!("write \"{capital}\"")))
+            }
+            None if capital == "RMB" => Err(Verdict::with("is no ISO 4217 code", "write \"CNY\"")),
+            None => Err(match nearest(text, money::codes()) {
+                Some(near) => Verdict::with("is no currency in use", format!("did you mean \"{near}\"?")),
+                None => Verdict::new("is no currency in use"),
+            }),
+        }
+    },
+};
+
+pub(super) static DAY: TextRule = TextRule {
+    expected: "one of \"mon\", \"tue\", \"wed\", \"thu\", \"fri\", \"sat\", \"sun\"",
+    pattern: Some("^(mon|tue|wed|thu|fri|sat|sun)$"),
+    judge: |text| {
+        if DAYS.contains(&text) {
+            return Ok(());
+        }
+        let small = text.to_lowercase();
+        match DAYS.into_iter().find(|day| small.starts_with(day)) {
+            Some(day) => Err(Verdict::with("is no day", format!("write \"{day}\""))),
+            None => Err(Verdict::new("is no day")),
+        }
+    },
+};
+
+pub(super) static TIME: TextRule = TextRule {
+    expected: "a time of day `HH:MM`, from \"00:00\" to \"23:59\"",
+    pattern: Some("^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+    judge: |text| match time_of_day(text) {
+        Some(_) => Ok(()),
+        None if text == "24:00" => Err(Verdict::with("is the next day's", "write \"00:00\" or \"23:59\"")),
+        None if time_of_day(&format!("0{text}")).is_some() => {
+            Err(Verdict::with("has one digit of the hour", format!("write \"0{text}\"")))
+        }
+        None => Err(Verdict::new("is no time of day")),
+    },
+};
+
+/// `HH:MM`.
+pub(super) fn time_of_day(text: &str) -> Option<jiff::civil::Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let two = |part: &str| {
+        let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        if digits { part.parse::<i8>().ok() } else { None }
+    };
+    jiff::civil::Time::new(two(hour)?, two(minute)?, 0, 0).ok()
+}
+
+pub(super) static SOURCE: TextRule = TextRule {
+    expected: "a document and its clause or page, 1 to 200 characters on one line",
+    pattern: None,
+    judge: |text| match text.chars().count() {
+        0 => Err(Verdict::new("is empty")),
+        count if count > SOURCE_MAX => Err(Verdict::new(format!("has {count} characters"))),
+        _ if text.chars().any(char::is_control) => Err(Verdict::new("holds a control character")),
+        _ => Ok(()),
+    },
+};
+
 pub(super) static SHAPE: TextRule = TextRule {
     expected: "a regular expression that fits the whole number; look-around and back-references do not exist",
     pattern: None,
@@ -295,7 +387,16 @@ pub(super) static SHAPE: TextRule = TextRule {
             "fits an empty text, so it would fit anything",
             "say how many characters there are",
         )),
-        Ok(_) => Ok(()),
+        Ok(regex) => {
+            let groups = [carrier::NUMBER_GROUP, carrier::CHECKED_GROUP];
+            match regex.capture_names().flatten().find(|name| !groups.contains(name)) {
+                Some(name) => Err(Verdict::with(
+                    format!("has a group `{name}`, which means nothing"),
+                    "name it `number` (the waybill) or `checked` (what the check digit covers), or write `(?:…)`",
+                )),
+                None => Ok(()),
+            }
+        }
     },
 };
 
@@ -360,7 +461,14 @@ mod tests {
             (&FRAME, "\u{2}"),
             (&TELEGRAM, "NoRead"),
             (&COUNTRY, "TH"),
+            (&COUNTRY, "XK"),
             (&CARRIER_CODE, "4PX"),
+            (&SERVICE, "COD"),
+            (&CURRENCY, "THB"),
+            (&DAY, "sun"),
+            (&TIME, "00:00"),
+            (&TIME, "23:59"),
+            (&SHAPE, "[0-9]{5}(?<checked>(?<number>[0-9]{12})[0-9])"),
             (&SHAPE, "TH[0-9]{12}"),
         ] {
             assert_eq!((rule.judge)(text), Ok(()), "{text}");
@@ -400,7 +508,19 @@ mod tests {
             (&TELEGRAM, "\u{2}x", "control"),
             (&COUNTRY, "th", "\"TH\""),
             (&COUNTRY, "UK", "\"GB\""),
+            (&COUNTRY, "ZZ", "no country"),
             (&CARRIER_CODE, "Kerry", "KERRY"),
+            (&SERVICE, "cod", "\"COD\""),
+            (&CURRENCY, "thb", "\"THB\""),
+            (&CURRENCY, "RMB", "\"CNY\""),
+            (&CURRENCY, "THX", "\"THB\""),
+            (&DAY, "Friday", "\"fri\""),
+            (&DAY, "daily", "no day"),
+            (&TIME, "24:00", "\"23:59\""),
+            (&TIME, "9:30", "\"09:30\""),
+            (&TIME, "17:60", "no time"),
+            (&TIME, "+7:30", "no time"),
+            (&SHAPE, "(?<numbr>[0-9]{12})", "group `numbr`"),
             (&SHAPE, "TH[0-9", "unclosed"),
             (&SHAPE, "[0-9]*", "empty"),
         ] {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use sortd::identify::{Carrier, CarrierRules, CheckRule};
+use sortd::identify::{Carrier, CarrierRules, CheckRule, Pattern};
 
 use super::shape;
 
@@ -134,7 +134,7 @@ impl Numbers {
         }
         let pattern = &patterns[self.rng.random_range(0..patterns.len())];
         let text = shape::sample(pattern.regex.as_str(), &mut self.rng)?;
-        let text = with_check(pattern.check, &text)?;
+        let text = checked(pattern, &text)?;
         pattern.regex.is_match(&text).then_some(text)
     }
 }
@@ -142,8 +142,18 @@ impl Numbers {
 fn carrier_fits(carrier: &Carrier, text: &str) -> bool {
     carrier.patterns.iter().any(|pattern| {
         pattern.regex.is_match(text)
-            && (pattern.check == CheckRule::None || with_check(pattern.check, text).as_deref() == Some(text))
+            && (pattern.check == CheckRule::None || checked(pattern, text).as_deref() == Some(text))
     })
+}
+
+/// The text with the check digit put right in the part that the shape says it covers.
+fn checked(pattern: &Pattern, text: &str) -> Option<String> {
+    let groups = pattern.regex.captures(text)?;
+    let Some(part) = groups.name("checked").or_else(|| groups.name("number")) else {
+        return with_check(pattern.check, text);
+    };
+    let inner = with_check(pattern.check, part.as_str())?;
+    Some(format!("{}{inner}{}", &text[..part.start()], &text[part.end()..]))
 }
 
 /// The text with its check digit put right; `None` where the rule does not apply to such a text.
@@ -162,11 +172,24 @@ fn with_check(rule: CheckRule, text: &str) -> Option<String> {
             (at, gs1_check(body))
         }
         CheckRule::Ups => (17, ups_check(text.get(2..17)?)?),
-        CheckRule::Fedex12 => (11, fedex_check(text.get(..11)?)?),
+        CheckRule::Fedex12 => {
+            let at = text.len().checked_sub(1)?;
+            (at, fedex_check(text.get(..at)?)?)
+        }
         CheckRule::Mod7 => {
             let at = text.len().checked_sub(1)?;
             let serial: u64 = text.get(..at)?.parse().ok()?;
             (at, u32::try_from(serial % 7).ok()?)
+        }
+        CheckRule::Identcode => {
+            let at = text.len().checked_sub(1)?;
+            (at, identcode_check(text.get(..at)?)?)
+        }
+        CheckRule::Mod37x36 => {
+            let at = text.len().checked_sub(1)?;
+            let mut out = text.get(..at)?.to_owned();
+            out.push(iso_check(&out)?);
+            return Some(out);
         }
     };
     if text.len() <= at {
@@ -212,14 +235,37 @@ fn ups_check(body: &str) -> Option<u32> {
     Some((10 - sum % 10) % 10)
 }
 
-/// FedEx, 12 digits: weights 3 1 7 over 11 digits, mod 11 mod 10.
+/// FedEx: weights 1 3 7 1 3 7 … from the digit before the check digit leftwards, mod 11 mod 10.
 fn fedex_check(body: &str) -> Option<u32> {
-    const WEIGHTS: [u32; 11] = [3, 1, 7, 3, 1, 7, 3, 1, 7, 3, 1];
+    const WEIGHTS: [u32; 3] = [1, 3, 7];
     let mut sum = 0;
-    for (c, weight) in body.chars().zip(WEIGHTS) {
+    for (c, weight) in body.chars().rev().zip(WEIGHTS.into_iter().cycle()) {
         sum += c.to_digit(10)? * weight;
     }
     Some(sum % 11 % 10)
+}
+
+/// Deutsche Post: every second digit from the first times 4, the others times 9, up to the next ten.
+fn identcode_check(body: &str) -> Option<u32> {
+    let mut sum = 0;
+    for (i, c) in body.chars().enumerate() {
+        sum += c.to_digit(10)? * if i % 2 == 0 { 4 } else { 9 };
+    }
+    Some(sum.next_multiple_of(10) - sum)
+}
+
+/// ISO/IEC 7064 MOD 37,36, by the definition: the character that brings the last sum to 1.
+fn iso_check(body: &str) -> Option<char> {
+    let mut carried = 36;
+    for c in body.chars() {
+        let sum = match (carried + c.to_digit(36)?) % 36 {
+            0 => 36,
+            other => other,
+        };
+        carried = sum * 2 % 37;
+    }
+    let check = (0..36).find(|candidate| (carried + candidate) % 36 == 1)?;
+    char::from_digit(check, 36).map(|c| c.to_ascii_uppercase())
 }
 
 /// TDS 14.5.1 with a 7-digit company prefix: header 30h, filter, partition 5, 24 + 20 + 38 bits. The
@@ -254,7 +300,29 @@ mod tests {
         assert_eq!(with_check(CheckRule::Ups, "1Z5R89390357567120").as_deref(), Some("1Z5R89390357567127"));
         assert_eq!(with_check(CheckRule::Fedex12, "986578788850").as_deref(), Some("986578788855"));
         assert_eq!(with_check(CheckRule::Mod7, "3318810020").as_deref(), Some("3318810025"));
+        assert_eq!(with_check(CheckRule::Identcode, "563102430310").as_deref(), Some("563102430313"));
+        let label = with_check(CheckRule::Mod37x36, "0081827099800000200333502760");
+        assert_eq!(label.as_deref(), Some("008182709980000020033350276C"));
         assert_eq!(gs1_check("00614141123456789"), 0);
+    }
+
+    /// Two programs written apart agree on every shape and check rule that is shipped.
+    #[test]
+    fn sortd_takes_every_number_made_of_a_shipped_shape() {
+        use rand::SeedableRng;
+        use sortd::identify::{Reading, identify};
+
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/line");
+        let rules = sortd::site::load(&config).unwrap().0.carriers;
+        let mut numbers = Numbers::new(&rules, ChaCha8Rng::seed_from_u64(4));
+        for (index, carrier) in rules.carriers.iter().enumerate() {
+            for _ in 0..50 {
+                let text =
+                    numbers.sample(index).unwrap_or_else(|| panic!("{} cannot be sampled", carrier.code));
+                let found = identify(&rules, &Reading::from_text(&text));
+                assert!(found.valid && found.carriers.contains(&carrier.code), "{text}: {found:?}");
+            }
+        }
     }
 
     #[test]
