@@ -506,10 +506,11 @@ impl<M: Milestones> Publisher<M> {
 
     /// Starts storing the cursor if it has moved, and looks what became of the last store.
     fn store_cursor_soon(&mut self, now: Instant) {
-        if let Some(storing) = self.storing.take_if(|storing| storing.is_finished()) {
-            if let Some(result) = futures_util::FutureExt::now_or_never(storing) {
-                self.cursor_stored(flatten("stored", result));
-            }
+        // A finished task gives its result without waiting.
+        if let Some(storing) = self.storing.take_if(|storing| storing.is_finished())
+            && let Some(result) = futures_util::FutureExt::now_or_never(storing)
+        {
+            self.cursor_stored(flatten("stored", result));
         }
         if self.storing.is_none() && self.ranges != self.stored {
             self.stored_at = now;

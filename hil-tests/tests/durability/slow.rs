@@ -87,7 +87,8 @@ fn not_one_divert_is_late_for_a_disk_that_stands_for_five_seconds() {
     if skipped("slow disk") {
         return;
     }
-    let Stand { mut line, disk, _directory } = Stand::new(FLOW, 9);
+    // In this order, so that the daemon ends before its disk goes.
+    let Stand { _directory, disk, mut line } = Stand::new(FLOW, 9);
 
     let clock = Clock::default();
     let before = line.status();
@@ -142,7 +143,8 @@ fn a_kill_between_the_use_of_an_order_and_its_durability_loses_neither() {
     if skipped("slow disk with a kill in it") {
         return;
     }
-    let Stand { mut line, disk, _directory } = Stand::new(FLOW, 10);
+    // In this order, so that the daemon ends before its disk goes.
+    let Stand { _directory, disk, mut line } = Stand::new(FLOW, 10);
 
     let before = line.status();
     freeze(&disk.at);
@@ -183,7 +185,8 @@ fn a_disk_that_stands_longer_than_the_watchdog_grants_ends_nothing() {
     if skipped("slow disk under the watchdog") {
         return;
     }
-    let Stand { mut line, disk, _directory } = Stand::new(SLOW_FLOW, 11);
+    // In this order, so that the daemon ends before its disk goes.
+    let Stand { _directory, disk, mut line } = Stand::new(SLOW_FLOW, 11);
     line.terminate();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let systemd = Systemd::new(directory.path().join("notify"));
@@ -250,7 +253,8 @@ fn a_ring_full_of_what_is_not_durable_stops_induction_and_loses_nothing() {
     let small = |config: &Path| {
         edit(&config.join("devices.toml"), |text| text.replace("ring-slots = 4096", RING));
     };
-    let Stand { mut line, disk, _directory } = Stand::shaped(FLOW, 12, small);
+    // In this order, so that the daemon ends before its disk goes.
+    let Stand { _directory, disk, mut line } = Stand::shaped(FLOW, 12, small);
 
     let before = line.status();
     freeze(&disk.at);
