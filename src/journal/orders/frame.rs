@@ -72,6 +72,7 @@ pub struct HoldEntry {
 }
 
 /// An [`Entry`] whose texts stand in the frame it was read from.
+#[expect(clippy::large_enum_variant, reason = "it lives for one step of a walk; almost all are orders")]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub enum EntryRef<'a> {
     /// An order, or a revision of one.
