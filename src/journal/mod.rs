@@ -58,6 +58,7 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+pub mod about;
 pub mod anchor;
 mod anchor_log;
 mod anchor_over;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::about::{About, RunStart};
 use super::chain::{Link, Tip};
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
@@ -403,13 +404,14 @@ impl Writer {
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
         let mut link = store.tip.before(store.epoch, seq);
+        let mut run = self.run_to_name();
         while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
             && !leaves(number, next.wall_us)
             && let Some(next) = self.pending.pop_front()
         {
-            let (record, bytes) = self.number(next, last_event, &mut link)?;
+            let (record, bytes) = self.number(next, last_event, run.take(), &mut link)?;
             last_seq = record.seq;
             last_event = record.event_seq.unwrap_or(last_event);
             self.flight.records.push(record);
@@ -419,11 +421,20 @@ impl Writer {
         Ok(())
     }
 
+    /// The start of the run in force, which the first record of a day names by its contents: once its own day is
+    /// not kept any more, that is what proves it.
+    fn run_to_name(&self) -> Option<RunStart> {
+        self.shelf.current().filter(|day| day.is_empty())?;
+        let (seq, bytes) = self.store.as_ref()?.run.as_ref()?;
+        Some(RunStart { seq: *seq, digest: record::digest(bytes).ok()? })
+    }
+
     /// Gives a milestone its number, and a record its link and its bytes.
     fn number(
         &mut self,
         numbered: Numbered,
         last_event: u64,
+        run: Option<RunStart>,
         link: &mut Link,
     ) -> Result<(Record, Vec<u8>), DayError> {
         let Numbered { seq, wall_us, mut entry } = numbered;
@@ -441,8 +452,9 @@ impl Writer {
         // A stand-in is a few hundred bytes of text: no limit is near.
         let body = encoded.map_err(|why| day::disk("record", &why))?;
         let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-        let mut bytes = Vec::with_capacity(record::CHAINED_HEADER + body.len());
-        *link = record::frame_v2(&mut bytes, seq, event_seq, &body, *link);
+        let about = About { pass: entry.body.pass(), run };
+        let mut bytes = Vec::with_capacity(record::OUTLINED_HEADER + body.len());
+        *link = record::frame_v3(&mut bytes, seq, event_seq, &about, &body, *link);
         Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
     }
 
