@@ -54,6 +54,23 @@ fn text(bundle: &Path, verdict: &Verdict) -> String {
             if verdict.keys.is_empty() { "none".to_owned() } else { verdict.keys.join(", ") }
         ));
     }
+    for pass in &verdict.complete {
+        text.push_str(&format!(
+            "  pass {}: every record from {} to {} is here or of another pass, signed {}\n",
+            words::plain(&pass.pass),
+            pass.from,
+            pass.to,
+            words::plain(&pass.signed.local)
+        ));
+    }
+    for stated in &verdict.stated {
+        text.push_str(&format!("  stated, not proven: {}\n", words::plain(stated)));
+    }
+    if verdict.records > 0 {
+        for limit in &verdict.not_proven {
+            text.push_str(&format!("  no bundle proves: {limit}\n"));
+        }
+    }
     for note in &verdict.notes {
         text.push_str(&format!("  note: {}\n", words::plain(note)));
     }

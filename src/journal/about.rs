@@ -4,9 +4,9 @@
 //! ```text
 //! about = parts, in this order, each at most once; numbers are big-endian
 //!   'p' epoch(2) track(4)      the pass the record is of
-//!   'r' seq(8) digest(32)      the start of the run in force: its number and the digest of its frame; in the
-//!                              first record of each day, which is all that proves the start once its own day is
-//!                              not kept any more
+//!   'r' seq(8) digest(32)      the start of the run in force, its number and the digest of its frame: in the
+//!                              record that begins a pass. It says which names the pass was told in, and proves
+//!                              them when the day of the start is not kept any more
 //! digest(n) = SHA-256( 3 | length of about (1) | about | SHA-256(canonical record n) )
 //! ```
 //! A pass is two numbers of the PLC: no code, no order, no name.
@@ -100,12 +100,9 @@ mod tests {
     fn what_is_said_is_read_and_nothing_else() {
         let pass = Some(PassKey { epoch: 3, track: 70_000 });
         let run = Some(RunStart { seq: 258, digest: Digest([0xaa; HASH_BYTES]) });
-        for about in [
-            About::default(),
-            About { pass, run: None },
-            About { pass: None, run },
-            About { pass, run },
-        ] {
+        for about in
+            [About::default(), About { pass, run: None }, About { pass: None, run }, About { pass, run }]
+        {
             let bytes = about.bytes();
             assert_eq!(About::read(&bytes), Some(about));
             for cut in 1..bytes.len() {
@@ -113,7 +110,10 @@ mod tests {
                 assert_ne!(read, Some(about), "cut to {cut}");
             }
             assert_eq!(About::read(&[&bytes[..], b"x"].concat()), None);
-            assert_eq!(About::read(&[&bytes[..], &About { pass, run: None }.bytes()].concat()).is_some(), bytes.is_empty());
+            assert_eq!(
+                About::read(&[&bytes[..], &About { pass, run: None }.bytes()].concat()).is_some(),
+                bytes.is_empty()
+            );
         }
     }
 

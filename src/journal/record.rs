@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 use super::about::{ABOUT_MOST, About, outlined};
 use super::chain::{Digest, HASH_BYTES, Link};
 use super::{Numbered, Record};
-use crate::line::{PassKey, Tick};
 use crate::line::record::{Alarm, Body, Entry, Fact, Severity};
+use crate::line::{PassKey, Tick};
 
 /// Version byte of an unchained frame.
 const UNCHAINED: u8 = 1;

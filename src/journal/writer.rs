@@ -38,7 +38,7 @@ use super::status::{JournalState, StatusCell};
 use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered, Record};
 use crate::line::Tick;
 use crate::line::event::Event;
-use crate::line::record::{Alarm, Body, Entry, Input, Severity};
+use crate::line::record::{Alarm, Body, Entry, Fact, Input, Severity};
 use crate::watch::clock::Clock;
 
 /// Records taken from the queue and not durable yet, at most; beyond it they wait in the queue.
@@ -132,6 +132,8 @@ pub(super) struct Writer {
     pub(super) bodies: VecDeque<(u64, Vec<u8>)>,
     pub(super) flight: Flight,
     pub(super) store: Option<Store>,
+    /// Start of the run that the next record belongs to.
+    pub(super) run_start: Option<RunStart>,
     /// Last snapshot of the core, until it is in the store.
     pub(super) snapshot: Option<(u64, Vec<u8>)>,
     pub(super) retry_at: Option<Tick>,
@@ -180,6 +182,7 @@ impl Writer {
             bodies: VecDeque::new(),
             flight: Flight::default(),
             store: None,
+            run_start: None,
             snapshot: None,
             retry_at: None,
             log_retry_at: None,
@@ -404,14 +407,14 @@ impl Writer {
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
         let mut link = store.tip.before(store.epoch, seq);
-        let mut run = self.run_to_name();
+        self.name_run();
         while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
             && !leaves(number, next.wall_us)
             && let Some(next) = self.pending.pop_front()
         {
-            let (record, bytes) = self.number(next, last_event, run.take(), &mut link)?;
+            let (record, bytes) = self.number(next, last_event, &mut link)?;
             last_seq = record.seq;
             last_event = record.event_seq.unwrap_or(last_event);
             self.flight.records.push(record);
@@ -421,12 +424,15 @@ impl Writer {
         Ok(())
     }
 
-    /// The start of the run in force, which the first record of a day names by its contents: once its own day is
-    /// not kept any more, that is what proves it.
-    fn run_to_name(&self) -> Option<RunStart> {
-        self.shelf.current().filter(|day| day.is_empty())?;
-        let (seq, bytes) = self.store.as_ref()?.run.as_ref()?;
-        Some(RunStart { seq: *seq, digest: record::digest(bytes).ok()? })
+    /// Looks up the start of the run in force, unless it is known.
+    fn name_run(&mut self) {
+        let stored = self.store.as_ref().and_then(|store| store.run.as_ref());
+        let known = self.run_start.map(|run| run.seq);
+        if stored.map(|(seq, _)| *seq) != known {
+            let digest = |bytes: &Vec<u8>| record::digest(bytes).ok();
+            self.run_start =
+                stored.and_then(|(seq, bytes)| Some(RunStart { seq: *seq, digest: digest(bytes)? }));
+        }
     }
 
     /// Gives a milestone its number, and a record its link and its bytes.
@@ -434,7 +440,6 @@ impl Writer {
         &mut self,
         numbered: Numbered,
         last_event: u64,
-        run: Option<RunStart>,
         link: &mut Link,
     ) -> Result<(Record, Vec<u8>), DayError> {
         let Numbered { seq, wall_us, mut entry } = numbered;
@@ -452,9 +457,13 @@ impl Writer {
         // A stand-in is a few hundred bytes of text: no limit is near.
         let body = encoded.map_err(|why| day::disk("record", &why))?;
         let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-        let about = About { pass: entry.body.pass(), run };
+        let begins = matches!(&entry.body, Body::Fact(Fact::Inducted { .. }));
+        let about = About { pass: entry.body.pass(), run: self.run_start.filter(|_| begins) };
         let mut bytes = Vec::with_capacity(record::OUTLINED_HEADER + body.len());
         *link = record::frame_v3(&mut bytes, seq, event_seq, &about, &body, *link);
+        if matches!(&entry.body, Body::Input(Input::Event(Event::Started(_)))) {
+            self.run_start = record::digest(&bytes).ok().map(|digest| RunStart { seq, digest });
+        }
         Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
     }
 
