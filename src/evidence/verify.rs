@@ -10,11 +10,16 @@ use super::bundle::{BundleFault, Files};
 use super::collect::{derived, is_stated, missing, parcel_of};
 use super::complete::{self, Complete, Incomplete};
 use super::document::{Evidence, FORMAT, FORMAT_BEFORE, PhotoFile, PhotoState, ProofSummary, STATED};
-use super::parcel::{Parcel, PhotoRecord, hex};
+use super::parcel::{Dated, Parcel, PhotoRecord, hex};
 use super::photos::finds_room;
 use super::proof::{Chain, Proof, ProofFault, Shown};
+use crate::journal::Called;
 use crate::journal::anchor::Document;
 use crate::journal::signing::PublicKey;
+use crate::line::PassKey;
+use crate::line::event::Event;
+use crate::line::record::{Body, Input};
+use crate::panel::words;
 
 /// What no bundle proves, whatever the verdict: in English, one sentence each.
 pub const NOT_PROVEN: [&str; 3] = [
@@ -202,6 +207,7 @@ fn judge(files: &Files, trusted: &[PublicKey], verdict: &mut Verdict) -> Result<
         let what = format!("it does not say what the records say: {place}");
         return Err(Finding { file: "evidence.json".to_owned(), record, what });
     }
+    check_code(&evidence.code, &shown)?;
     if summary != evidence.proof {
         return Err(Finding::of("evidence.json", "what it says of the proof is not so"));
     }
@@ -252,6 +258,28 @@ fn check_complete(looked: Vec<Result<Complete, Incomplete>>, verdict: &mut Verdi
     if !verdict.findings.is_empty() {
         verdict.verdict = "not_proven";
     }
+}
+
+/// Every pass, and every record that belongs to none, names the code that the bundle is about.
+fn check_code(code: &str, shown: &Shown) -> Result<(), Finding> {
+    let called = Called::of(code);
+    let mut named: BTreeMap<Option<PassKey>, (u64, bool)> = BTreeMap::new();
+    for Dated { record, .. } in &shown.records {
+        let names = called.is_named_by(&record.body);
+        match record.body.pass() {
+            Some(pass) => named.entry(Some(pass)).or_insert((record.seq, false)).1 |= names,
+            None if names || matches!(record.body, Body::Input(Input::Event(Event::Started(_)))) => {}
+            None => drop(named.insert(None, (record.seq, false))),
+        }
+    }
+    let stranger = named.iter().find(|(_, (_, names))| !names);
+    let Some((pass, (seq, _))) = stranger else { return Ok(()) };
+    let whose = pass.map_or_else(
+        || format!("record {seq} does"),
+        |PassKey { epoch, track }| format!("the records of pass {epoch}-{track} do"),
+    );
+    let what = format!("it is about the code \"{}\", which {whose} not name", words::plain(code));
+    Err(Finding { record: Some(*seq), ..Finding::of("evidence.json", what) })
 }
 
 /// What follows from no record is only what may be stated, is marked, and is told.

@@ -65,6 +65,7 @@ mod anchor_over;
 mod anchor_reader;
 mod archive;
 mod block;
+mod called;
 pub mod chain;
 mod configs;
 mod cursor;
@@ -105,6 +106,7 @@ use serde::{Deserialize, Serialize};
 pub use anchor_over::anchor_over;
 pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
+pub use called::Called;
 pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,

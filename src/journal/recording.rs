@@ -81,9 +81,7 @@ impl Recording for Reader {
     }
 
     fn run_before(&self, seq: u64) -> Result<Option<Record>, RecordingError> {
-        let Some(span) = self.spans()?.into_iter().rev().find(|span| span.begin.first_seq <= seq) else {
-            return Ok(None);
-        };
+        let Some(span) = self.span_of_run(seq)? else { return Ok(None) };
         Ok(self.on_day(&span.name, |day| day.run_before(seq))?.map(|(record, _)| record))
     }
 
