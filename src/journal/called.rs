@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn whatever_the_cloud_calls_it_is_the_key_of_its_records() {
-        let sscc = "340123450000000012";
+        let sscc = "340123450000000017";
         let body = identified(&format!("sscc:{sscc}"));
         for text in [
             sscc.to_owned(),
