@@ -82,6 +82,7 @@ mod layout2;
 mod notary;
 mod opening;
 mod orders;
+mod outliner;
 mod plans;
 mod quarantine;
 mod reader;

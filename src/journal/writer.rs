@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::about::{About, RunStart};
 use super::chain::{Link, Tip};
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
+use super::outliner::Outliner;
 use super::record;
 use super::retention::{day_name, day_number};
 use super::shelf::Shelf;
@@ -38,7 +38,7 @@ use super::status::{JournalState, StatusCell};
 use super::{BATCH_LIMIT, DEVICE, DurableListener, JournalSettings, Numbered, Record};
 use crate::line::Tick;
 use crate::line::event::Event;
-use crate::line::record::{Alarm, Body, Entry, Fact, Input, Severity};
+use crate::line::record::{Alarm, Body, Entry, Input, Severity};
 use crate::watch::clock::Clock;
 
 /// Records taken from the queue and not durable yet, at most; beyond it they wait in the queue.
@@ -132,8 +132,8 @@ pub(super) struct Writer {
     pub(super) bodies: VecDeque<(u64, Vec<u8>)>,
     pub(super) flight: Flight,
     pub(super) store: Option<Store>,
-    /// Start of the run that the next record belongs to.
-    pub(super) run_start: Option<RunStart>,
+    /// Makes the frames.
+    pub(super) outliner: Outliner,
     /// Last snapshot of the core, until it is in the store.
     pub(super) snapshot: Option<(u64, Vec<u8>)>,
     pub(super) retry_at: Option<Tick>,
@@ -182,7 +182,7 @@ impl Writer {
             bodies: VecDeque::new(),
             flight: Flight::default(),
             store: None,
-            run_start: None,
+            outliner: Outliner::default(),
             snapshot: None,
             retry_at: None,
             log_retry_at: None,
@@ -407,7 +407,7 @@ impl Writer {
         let number = store.day.as_ref().map_or(number, |day| day.number);
         let (mut last_seq, mut last_event) = (seq - 1, store.last_event);
         let mut link = store.tip.before(store.epoch, seq);
-        self.name_run();
+        self.outliner.go_on(store.run.as_ref());
         while self.flight.records.len() < self.settings.batch_limit.clamp(1, BATCH_LIMIT)
             && let Some(next) = self.pending.front()
             && next.seq == last_seq + 1
@@ -422,17 +422,6 @@ impl Writer {
             self.flight.link = Some(link);
         }
         Ok(())
-    }
-
-    /// Looks up the start of the run in force, unless it is known.
-    fn name_run(&mut self) {
-        let stored = self.store.as_ref().and_then(|store| store.run.as_ref());
-        let known = self.run_start.map(|run| run.seq);
-        if stored.map(|(seq, _)| *seq) != known {
-            let digest = |bytes: &Vec<u8>| record::digest(bytes).ok();
-            self.run_start =
-                stored.and_then(|(seq, bytes)| Some(RunStart { seq: *seq, digest: digest(bytes)? }));
-        }
     }
 
     /// Gives a milestone its number, and a record its link and its bytes.
@@ -457,13 +446,8 @@ impl Writer {
         // A stand-in is a few hundred bytes of text: no limit is near.
         let body = encoded.map_err(|why| day::disk("record", &why))?;
         let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-        let begins = matches!(&entry.body, Body::Fact(Fact::Inducted { .. }));
-        let about = About { pass: entry.body.pass(), run: self.run_start.filter(|_| begins) };
         let mut bytes = Vec::with_capacity(record::OUTLINED_HEADER + body.len());
-        *link = record::frame_v3(&mut bytes, seq, event_seq, &about, &body, *link);
-        if matches!(&entry.body, Body::Input(Input::Event(Event::Started(_)))) {
-            self.run_start = record::digest(&bytes).ok().map(|digest| RunStart { seq, digest });
-        }
+        *link = self.outliner.frame(&mut bytes, seq, event_seq, &entry.body, &body, *link);
         Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
     }
 
@@ -488,6 +472,10 @@ impl Writer {
             let _ = std::fs::remove_dir_all(days.join(&name));
         })?;
         store.tip = Tip::After(before);
+        // The start of the run in force comes with the first records; replay needs its configuration, too.
+        if let Some((run, configured)) = self.shelf.current().and_then(|before| before.configured_at_end()) {
+            day.carry_configured(run, &configured)?;
+        }
         tracing::info!(day = %name, first_seq, epoch = store.epoch, "day begun");
         self.shelf.roll(day);
         self.status.change(|status| status.day.clone_from(&name));
