@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Exit, Format, complain, print, print_json};
+use super::{Exit, Format, print, print_json, refused};
 use crate::evidence::bundle::BUNDLE_MOST;
 use crate::evidence::verify::{Verdict, verify};
 use crate::journal::signing::PublicKey;
@@ -16,8 +16,11 @@ pub fn command(bundle: &Path, trusted: &[PublicKey], format: Format) -> Exit {
     let bytes = match read(bundle, BUNDLE_MOST + 1) {
         Ok(bytes) => bytes,
         Err(error) => {
-            complain(&format!("sortd: cannot read {}: {error}\n", bundle.display()));
-            return Exit::Failed;
+            return refused(
+                &format!("cannot read the bundle {}: {error}", bundle.display()),
+                Exit::Failed,
+                format,
+            );
         }
     };
     let verdict = verify(&bytes, trusted);

@@ -52,6 +52,7 @@ mod photos;
 pub mod proof;
 mod readme;
 pub mod source;
+pub mod target;
 #[cfg(test)]
 mod tests;
 pub mod verify;
