@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Exit, Format, client, complain, exit_of, print, print_json, refused};
+use super::{Exit, Format, client, complain, failed_as, print, print_json, refused};
 use crate::evidence::collect::{bundle, digest};
 use crate::evidence::document::PhotoState;
 use crate::evidence::source::Store;
@@ -39,12 +39,12 @@ pub fn command(config: &Path, code: &str, out: &Path, store: Option<&Path>, form
         Err(error) => return refused(&error, Exit::Failed, format),
     }
     let made = match store {
-        Some(directory) => from_copy(config, code, directory),
-        None => from_line(config, code),
+        Some(directory) => from_copy(config, code, directory, format),
+        None => from_line(config, code, format),
     };
     let (evidence, packed) = match made {
         Ok(made) => made,
-        Err((why, exit)) => return refused(&why, exit, format),
+        Err(exit) => return exit,
     };
     if let Err(error) = write_whole(out, &packed) {
         return refused(&error, Exit::Failed, format);
@@ -81,12 +81,11 @@ fn text(written: &Written<'_>) -> String {
     text
 }
 
-/// Why there is no bundle, and the exit code.
-type Refused = (String, Exit);
-
-fn from_line(config: &Path, code: &str) -> Result<(Evidence, Vec<u8>), Refused> {
-    let packed = client(config).evidence(code).map_err(|error| (error.to_string(), exit_of(&error)))?;
-    let spoilt = |what: String| (format!("the bundle did not arrive as it was sent: {what}"), Exit::Failed);
+fn from_line(config: &Path, code: &str, format: Format) -> Result<(Evidence, Vec<u8>), Exit> {
+    let packed = client(config).evidence(code).map_err(|error| failed_as(&error, format))?;
+    let spoilt = |what: String| {
+        refused(&format!("the bundle did not arrive as it was sent: {what}"), Exit::Failed, format)
+    };
     let files = Files::unpack(&packed)
         .map_err(|faults| spoilt(faults.first().map(ToString::to_string).unwrap_or_default()))?;
     let document = files.0.get("evidence.json").map_or(&[][..], Vec::as_slice);
@@ -95,8 +94,13 @@ fn from_line(config: &Path, code: &str) -> Result<(Evidence, Vec<u8>), Refused> 
 }
 
 /// A copy has no daemon that knows where the photos are; the configuration does, where there is one.
-fn from_copy(config: &Path, code: &str, directory: &Path) -> Result<(Evidence, Vec<u8>), Refused> {
-    let archive = Archive::open(directory).map_err(|error| (error.to_string(), Exit::Failed))?;
+fn from_copy(
+    config: &Path,
+    code: &str,
+    directory: &Path,
+    format: Format,
+) -> Result<(Evidence, Vec<u8>), Exit> {
+    let archive = Archive::open(directory).map_err(|error| refused(&error, Exit::Failed, format))?;
     for (day, what) in archive.damaged() {
         complain(&format!("sortd: day {day} is left out, it is damaged: {what}\n"));
     }
@@ -108,6 +112,6 @@ fn from_copy(config: &Path, code: &str, directory: &Path) -> Result<(Evidence, V
             EvidenceError::NotFound { .. } | EvidenceError::Broken(_) => Exit::Finding,
             EvidenceError::Store(_) | EvidenceError::Pack(_) => Exit::Failed,
         };
-        (error.to_string(), exit)
+        refused(&error, exit, format)
     })
 }

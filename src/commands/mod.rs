@@ -318,23 +318,29 @@ fn socket_of(config: &Path) -> PathBuf {
     configured.map_or_else(crate::panel::default_socket, |socket| config.join(socket))
 }
 
-/// Says why the daemon did not answer, and chooses the exit code.
-fn failed(error: &ClientError) -> Exit {
-    complain(&format!("{error}\n"));
-    exit_of(error)
-}
-
 /// Says why there is no answer; for a program on standard output, too, as one document.
 fn refused(why: &dyn std::fmt::Display, exit: Exit, format: Format) -> Exit {
     complain(&format!("sortd: {why}\n"));
+    told_as_json(why, format);
+    exit
+}
+
+fn told_as_json(why: &dyn std::fmt::Display, format: Format) {
     if format.json {
         // The exit code says that it is no answer, whether or not it could be written.
         let _ = print_json(&Refusal { error: why.to_string() });
     }
-    exit
 }
 
-fn exit_of(error: &ClientError) -> Exit {
+/// As [`failed`]; for a program on standard output, too.
+fn failed_as(error: &ClientError, format: Format) -> Exit {
+    told_as_json(error, format);
+    failed(error)
+}
+
+/// Says why the daemon did not answer, and chooses the exit code.
+fn failed(error: &ClientError) -> Exit {
+    complain(&format!("{error}\n"));
     match error {
         // 404: no such parcel; 409: not possible as asked.
         ClientError::Refused { status: 404 | 409, .. } => Exit::Finding,
@@ -441,7 +447,11 @@ mod tests {
         // One that does not even fit into a request, too.
         for length in [257, 70_000] {
             let code = "A".repeat(length);
-            assert_eq!(run(&["sortd", "evidence", &code, "--out", "/nowhere/x.zip"]), Exit::Usage, "{length}");
+            assert_eq!(
+                run(&["sortd", "evidence", &code, "--out", "/nowhere/x.zip"]),
+                Exit::Usage,
+                "{length}"
+            );
             assert_eq!(run(&["sortd", "explain", &code, "--json"]), Exit::Usage, "{length}");
         }
         assert_eq!(run(&["sortd", "evidence", "A", "--out", "-", "--json"]), Exit::Usage);
