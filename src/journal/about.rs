@@ -23,7 +23,7 @@ const RUN: u8 = b'r';
 const RUN_BYTES: usize = 8 + HASH_BYTES;
 
 /// Bytes of all parts together, at most.
-pub(super) const ABOUT_MOST: usize = 2 + PASS_BYTES + RUN_BYTES;
+const ABOUT_MOST: usize = 2 + PASS_BYTES + RUN_BYTES;
 
 /// What a record is about, for whoever may not see the record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

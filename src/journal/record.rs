@@ -29,7 +29,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::about::{ABOUT_MOST, About, outlined};
+use super::about::{About, outlined};
 use super::chain::{Digest, HASH_BYTES, Link};
 use super::{Numbered, Record};
 use crate::line::record::{Alarm, Body, Entry, Fact, Severity};
@@ -50,8 +50,6 @@ const CANONICAL_HEADER: usize = 21;
 pub(super) const CHAINED_HEADER: usize = COMMON_HEADER + HASH_BYTES;
 /// Bytes before what a frame says that it is about; the last one is its length.
 const ABOUT_FROM: usize = CHAINED_HEADER + 1;
-/// Bytes before the body of an outlined frame, at most.
-pub(super) const OUTLINED_HEADER: usize = ABOUT_FROM + ABOUT_MOST;
 
 /// Largest value given to sled: a page of more than a quarter of a 512 KiB segment becomes a file under
 /// `blobs/`, which sled never syncs, and a page holds up to seventeen values before it is split. Longer

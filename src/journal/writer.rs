@@ -446,7 +446,7 @@ impl Writer {
         // A stand-in is a few hundred bytes of text: no limit is near.
         let body = encoded.map_err(|why| day::disk("record", &why))?;
         let event_seq = entry.body.is_milestone().then_some(last_event + 1);
-        let mut bytes = Vec::with_capacity(record::OUTLINED_HEADER + body.len());
+        let mut bytes = Vec::with_capacity(record::CHAINED_HEADER + body.len());
         *link = self.outliner.frame(&mut bytes, seq, event_seq, &entry.body, &body, *link);
         Ok((Record { seq, at: entry.at, wall_us, event_seq, body: entry.body }, bytes))
     }
