@@ -14,6 +14,8 @@ use sortd::journal::{Archive, ConfigFile, Record, RecordedDay, Recording, Record
 use sortd::line::record::{Body, Fact};
 use sortd::replay::{Finding, Moment, Period, Proof, ReplayError, prove, trial};
 
+const DAY_US: i64 = 86_400_000_000;
+
 /// Long enough for four snapshots of the core.
 const HOURS: f64 = 0.55;
 
@@ -167,6 +169,72 @@ fn where_the_days_before_are_gone_it_begins_at_the_first_snapshot_and_counts_wha
         // The record that named the configuration is gone with them; the archive is searched.
         assert_eq!(proof.walked.warnings.len(), 2, "{:?}", proof.walked.warnings);
     });
+}
+
+/// A run that outlives its first day, which is then deleted: the next one carries the start and the name of its
+/// configuration, so that nothing has to be guessed.
+#[test]
+fn a_day_behind_a_deleted_one_is_fed_under_the_configuration_it_had() {
+    let midnight = (WALL_AT_ZERO_US / DAY_US + 1) * DAY_US;
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = Path::new("config/demo");
+    let (site, ranking) = load_site(config).expect("the demonstration line");
+    let plan = site.plan.clone();
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(config);
+    let sources = sortd::site::load_with_sources(&beside).expect("it is good").sources;
+    let store = DayStore::create(directory.path(), &sources, midnight - 60_000_000).expect("a new store");
+    let scenario = Scenario { ranking, ..Scenario::default() };
+    simulate_recorded(site, scenario, 11, 0.2, Some(store)).expect("the day is run");
+    let days = directory.path().join("days");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&days).expect("days").map(|day| day.expect("a day").path()).collect();
+    names.sort();
+    assert_eq!(names.len(), 2, "{names:?}");
+    std::fs::remove_dir_all(&names[0]).expect("it is there");
+
+    let archive = Archive::open(directory.path()).expect("the store opens");
+    let recording: &dyn Recording = archive.reader();
+    let (proof, found) = proven(recording, Period::default());
+    assert_eq!(found, []);
+    assert!(proof.walked.first > 1 && proof.walked.records > 1_000, "{proof:?}");
+    let guessed = |warnings: &[String]| warnings.iter().any(|warning| warning.contains("configuration"));
+    assert!(!guessed(&proof.walked.warnings), "{:?}", proof.walked.warnings);
+    let same = trial(recording, Period::default(), &plan, None, &mut |_| {}).expect("tried");
+    assert_eq!((same.changed, same.differences), (0, 0));
+    // A store of the version before carried the start alone: the archive has one that is alike, and it is said.
+    let bare = Uncarried(recording);
+    let (proof, found) = proven(&bare, Period::default());
+    assert_eq!(found, []);
+    assert!(
+        guessed(&proof.walked.warnings) && proof.walked.warnings.iter().any(|one| one.contains("only one"))
+    );
+}
+
+/// A recording whose days carry no name of a configuration.
+struct Uncarried<'a>(&'a dyn Recording);
+
+impl Recording for Uncarried<'_> {
+    fn days(&self) -> Result<Vec<RecordedDay>, RecordingError> {
+        self.0.days()
+    }
+    fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, RecordingError> {
+        self.0.records(from, max)
+    }
+    fn snapshots(&self, day: &RecordedDay) -> Result<Vec<u64>, RecordingError> {
+        self.0.snapshots(day)
+    }
+    fn snapshot(&self, day: &RecordedDay, seq: u64) -> Result<Option<Vec<u8>>, RecordingError> {
+        self.0.snapshot(day, seq)
+    }
+    fn run_before(&self, seq: u64) -> Result<Option<Record>, RecordingError> {
+        self.0.run_before(seq)
+    }
+    fn configs(&self) -> Result<Vec<String>, RecordingError> {
+        self.0.configs()
+    }
+    fn config(&self, hash: &str) -> Result<Vec<ConfigFile>, RecordingError> {
+        self.0.config(hash)
+    }
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Exit, Format, client, complain, failed, print, print_json};
-use crate::evidence::answer::write_whole;
+use super::{Exit, Format, client, complain, failed_as, print, print_json, refused};
 use crate::evidence::collect::{bundle, digest};
 use crate::evidence::document::PhotoState;
 use crate::evidence::source::Store;
+use crate::evidence::target::{WriteError, target, write_whole};
 use crate::evidence::{Evidence, EvidenceError, Files, Setting};
 use crate::journal::Archive;
+use crate::panel::routes::check_code;
 
 /// What was written.
 #[derive(Debug, Serialize)]
@@ -28,17 +29,25 @@ struct Written<'a> {
 
 /// Makes the bundle and writes it, whole or not at all.
 pub fn command(config: &Path, code: &str, out: &Path, store: Option<&Path>, format: Format) -> Exit {
+    if let Err(fault) = check_code(code) {
+        return refused(&fault, Exit::Usage, format);
+    }
+    // Before anything is looked up for it.
+    match target(out) {
+        Ok(_) => {}
+        Err(error @ WriteError::Dash) => return refused(&error, Exit::Usage, format),
+        Err(error) => return refused(&error, Exit::Failed, format),
+    }
     let made = match store {
-        Some(directory) => from_copy(config, code, directory),
-        None => from_line(config, code),
+        Some(directory) => from_copy(config, code, directory, format),
+        None => from_line(config, code, format),
     };
     let (evidence, packed) = match made {
         Ok(made) => made,
         Err(exit) => return exit,
     };
     if let Err(error) = write_whole(out, &packed) {
-        complain(&format!("sortd: cannot write {}: {error}\n", out.display()));
-        return Exit::Failed;
+        return refused(&error, Exit::Failed, format);
     }
     let present = evidence.photos.iter().filter(|photo| photo.state == PhotoState::Present).count();
     let written = Written {
@@ -72,11 +81,10 @@ fn text(written: &Written<'_>) -> String {
     text
 }
 
-fn from_line(config: &Path, code: &str) -> Result<(Evidence, Vec<u8>), Exit> {
-    let packed = client(config).evidence(code).map_err(|error| failed(&error))?;
+fn from_line(config: &Path, code: &str, format: Format) -> Result<(Evidence, Vec<u8>), Exit> {
+    let packed = client(config).evidence(code).map_err(|error| failed_as(&error, format))?;
     let spoilt = |what: String| {
-        complain(&format!("sortd: the bundle did not arrive as it was sent: {what}\n"));
-        Exit::Failed
+        refused(&format!("the bundle did not arrive as it was sent: {what}"), Exit::Failed, format)
     };
     let files = Files::unpack(&packed)
         .map_err(|faults| spoilt(faults.first().map(ToString::to_string).unwrap_or_default()))?;
@@ -86,11 +94,13 @@ fn from_line(config: &Path, code: &str) -> Result<(Evidence, Vec<u8>), Exit> {
 }
 
 /// A copy has no daemon that knows where the photos are; the configuration does, where there is one.
-fn from_copy(config: &Path, code: &str, directory: &Path) -> Result<(Evidence, Vec<u8>), Exit> {
-    let archive = Archive::open(directory).map_err(|error| {
-        complain(&format!("sortd: {error}\n"));
-        Exit::Failed
-    })?;
+fn from_copy(
+    config: &Path,
+    code: &str,
+    directory: &Path,
+    format: Format,
+) -> Result<(Evidence, Vec<u8>), Exit> {
+    let archive = Archive::open(directory).map_err(|error| refused(&error, Exit::Failed, format))?;
     for (day, what) in archive.damaged() {
         complain(&format!("sortd: day {day} is left out, it is damaged: {what}\n"));
     }
@@ -98,10 +108,10 @@ fn from_copy(config: &Path, code: &str, directory: &Path) -> Result<(Evidence, V
         crate::site::load(config).map_or_else(|_| Setting::default(), |(site, _)| Setting::of(&site));
     let store = Store::new(archive.reader().clone(), archive.directory());
     bundle(&store, code, &setting).map_err(|error| {
-        complain(&format!("sortd: {error}\n"));
-        match error {
+        let exit = match error {
             EvidenceError::NotFound { .. } | EvidenceError::Broken(_) => Exit::Finding,
             EvidenceError::Store(_) | EvidenceError::Pack(_) => Exit::Failed,
-        }
+        };
+        refused(&error, exit, format)
     })
 }

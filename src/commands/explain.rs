@@ -7,7 +7,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Exit, Format, failed, print, print_json};
+use super::{Exit, Format, failed_as, print, print_json};
 use crate::panel::client::Client;
 use crate::panel::story::{End, Moment, PassTelling, Telling};
 use crate::panel::words;
@@ -20,7 +20,7 @@ pub fn command(client: &Client, code: &str, format: Format) -> Exit {
     match client.explain(code) {
         Ok(story) if format.json => print_json(&story.tell()),
         Ok(story) => print(&text(&story.tell())),
-        Err(error) => failed(&error),
+        Err(error) => failed_as(&error, format),
     }
 }
 

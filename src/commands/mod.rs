@@ -27,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::line::event::{Ask, Asked};
 use crate::panel::client::{Client, ClientError};
-use crate::panel::routes::{AskFault, check_ask};
+use crate::panel::routes::{AskFault, Refusal, check_ask, check_code};
 
 /// How a command ended; the number is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,16 +69,19 @@ enum Command {
     Status(Format),
     /// Why this parcel went where it went.
     Explain {
-        /// Any code of the parcel: waybill, SSCC, EPC, order's code.
+        /// Any code of the parcel: waybill, SSCC, EPC, order's code; as read, or as the cloud has it (EPC URI, Digital
+        /// Link, `(00)…`, the object of an event).
         code: String,
         #[command(flatten)]
         format: Format,
     },
     /// Claim bundle of a parcel: what happened, photos, proof, in one file.
     Evidence {
-        /// Any code of the parcel: waybill, SSCC, EPC, order number.
+        /// Any code of the parcel: waybill, SSCC, EPC, order number; as read, or as the cloud has it (EPC URI, Digital
+        /// Link, `(00)…`, the object of an event).
         code: String,
-        /// File to write.
+        /// File to write, whole or not at all; a file of that name is replaced, anything else of that name (a device, a
+        /// pipe, a directory) is left as it is and refused, and so is `-`.
         #[arg(long, value_name = "FILE.zip")]
         out: PathBuf,
         /// A copy of a store, instead of the running line.
@@ -205,7 +208,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(format) => check(&config, format),
         Command::Identify { codes, format } => identify(&config, &codes, format),
         Command::Status(format) => status::command(&client(&config), format),
-        Command::Explain { code, format } => explain::command(&client(&config), &code, format),
+        Command::Explain { code, format } => match check_code(&code) {
+            Ok(()) => explain::command(&client(&config), &code, format),
+            Err(fault) => refused(&fault, Exit::Usage, format),
+        },
         Command::Verify { options, format } => verify::command(&client(&config), &options, format),
         Command::Replay { which, format } => replay::command(&config, &which, format),
         Command::Plan { action } => plan::command(&config, &action),
@@ -312,6 +318,26 @@ fn socket_of(config: &Path) -> PathBuf {
     configured.map_or_else(crate::panel::default_socket, |socket| config.join(socket))
 }
 
+/// Says why there is no answer; for a program on standard output, too, as one document.
+fn refused(why: &dyn std::fmt::Display, exit: Exit, format: Format) -> Exit {
+    complain(&format!("sortd: {why}\n"));
+    told_as_json(why, format);
+    exit
+}
+
+fn told_as_json(why: &dyn std::fmt::Display, format: Format) {
+    if format.json {
+        // The exit code says that it is no answer, whether or not it could be written.
+        let _ = print_json(&Refusal { error: why.to_string() });
+    }
+}
+
+/// As [`failed`]; for a program on standard output, too.
+fn failed_as(error: &ClientError, format: Format) -> Exit {
+    told_as_json(error, format);
+    failed(error)
+}
+
 /// Says why the daemon did not answer, and chooses the exit code.
 fn failed(error: &ClientError) -> Exit {
     complain(&format!("{error}\n"));
@@ -413,6 +439,23 @@ mod tests {
         }
         let cli = parse("sortd status").unwrap();
         assert_eq!(cli.config, Path::new("/etc/sortd"));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_wrong_usage_before_anything_is_looked_up() {
+        let run = |arguments: &[&str]| main(arguments.iter().map(OsString::from));
+        // One that does not even fit into a request, too.
+        for length in [257, 70_000] {
+            let code = "A".repeat(length);
+            assert_eq!(
+                run(&["sortd", "evidence", &code, "--out", "/nowhere/x.zip"]),
+                Exit::Usage,
+                "{length}"
+            );
+            assert_eq!(run(&["sortd", "explain", &code, "--json"]), Exit::Usage, "{length}");
+        }
+        assert_eq!(run(&["sortd", "evidence", "A", "--out", "-", "--json"]), Exit::Usage);
+        assert_eq!(run(&["sortd", "evidence", "A", "--out", "/nowhere/x.zip"]), Exit::Failed);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::recorded::{Which, fallback};
-use super::replay::{complain_all, could_not, walked};
+use super::replay::{complain_all, could_not, local, walked};
 use super::{Exit, Format, check, client, complain, print, print_json};
-use crate::replay::{Changed, Kpis, Trial, trial};
+use crate::replay::{Changed, Kpis, Trial, trial, zone};
 use crate::site::{Finding, SortPlan, plan_of};
 
 /// Parcels listed in a JSON document; all are counted.
@@ -228,9 +228,13 @@ struct Document {
 fn try_plan(config: &Path, plan: &SortPlan, which: &Which, format: Format) -> Exit {
     let open = match which.open(client(config)) {
         Ok(open) => open,
-        Err(error) => return could_not(&error),
+        Err(error) => return could_not(&error, format),
     };
     let damaged = open.complain_of_damage();
+    let zone = match zone(open.recording()) {
+        Ok(zone) => zone,
+        Err(error) => return could_not(&error, format),
+    };
     let mut parcels = Vec::new();
     let mut out = io::stdout().lock();
     let mut tell = |changed: Changed| {
@@ -239,20 +243,20 @@ fn try_plan(config: &Path, plan: &SortPlan, which: &Which, format: Format) -> Ex
                 parcels.push(changed);
             }
         } else {
-            let _ = out.write_all(shown(&changed).as_bytes());
+            let _ = out.write_all(shown(&changed, &zone).as_bytes());
         }
     };
     let tried = trial(open.recording(), which.period(), plan, fallback(config), &mut tell);
     drop(out);
     let trial = match tried {
         Ok(trial) => trial,
-        Err(error) => return could_not(&error),
+        Err(error) => return could_not(&error, format),
     };
     let printed = if format.json {
         print_json(&Document { trial, parcels })
     } else {
         complain_all(&trial.walked);
-        print(&summary(&trial))
+        print(&summary(&trial, &zone))
     };
     match printed {
         Exit::Done if damaged => Exit::Failed,
@@ -260,15 +264,16 @@ fn try_plan(config: &Path, plan: &SortPlan, which: &Which, format: Format) -> Ex
     }
 }
 
-fn shown(changed: &Changed) -> String {
+fn shown(changed: &Changed, zone: &str) -> String {
     let Changed { time, pass, code, destination, recorded, tried, .. } = changed;
     let code = code.as_deref().unwrap_or("-");
     let destination = destination.as_deref().unwrap_or("-");
+    let time = local(time, zone);
     format!("{time}  {pass:>10}  {code}  {destination}: {recorded} → {tried}\n")
 }
 
-fn summary(trial: &Trial) -> String {
-    let mut text = walked(&trial.walked);
+fn summary(trial: &Trial, zone: &str) -> String {
+    let mut text = walked(&trial.walked, zone);
     let Trial { recorded, tried, partly, changed, differences, plan, .. } = trial;
     let _ = writeln!(text, "{partly} passes only partly in this time, in none of the sums");
     if *differences > 0 {

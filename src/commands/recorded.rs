@@ -116,6 +116,10 @@ impl Recording for Live {
         self.ask(&RecordedQuestion::Run { seq })
     }
 
+    fn configured_before(&self, seq: u64) -> Result<Option<(u64, String)>, RecordingError> {
+        self.ask(&RecordedQuestion::Configured { seq })
+    }
+
     fn configs(&self) -> Result<Vec<String>, RecordingError> {
         self.ask(&RecordedQuestion::Configs)
     }

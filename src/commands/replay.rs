@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::recorded::{Which, fallback};
-use super::{Exit, Format, client, complain, print, print_json};
-use crate::replay::{Finding, Proof, Walked, prove};
+use super::{Exit, Format, client, complain, print, print_json, refused};
+use crate::replay::{Finding, Proof, Walked, prove, zone};
 
 /// Findings listed in a JSON document; all are counted.
 const LISTED_MOST: usize = 10_000;
@@ -26,9 +26,13 @@ struct Document {
 pub fn command(config: &Path, which: &Which, format: Format) -> Exit {
     let open = match which.open(client(config)) {
         Ok(open) => open,
-        Err(error) => return could_not(&error),
+        Err(error) => return could_not(&error, format),
     };
     let damaged = open.complain_of_damage();
+    let zone = match zone(open.recording()) {
+        Ok(zone) => zone,
+        Err(error) => return could_not(&error, format),
+    };
     let mut findings = Vec::new();
     let mut out = io::stdout().lock();
     let mut tell = |finding: Finding| {
@@ -38,21 +42,21 @@ pub fn command(config: &Path, which: &Which, format: Format) -> Exit {
             }
         } else {
             // A reader that has gone away has read all it wanted; the exit code still counts.
-            let _ = out.write_all(shown(&finding).as_bytes());
+            let _ = out.write_all(shown(&finding, &zone).as_bytes());
         }
     };
     let proof = prove(open.recording(), which.period(), fallback(config), &mut tell);
     drop(out);
     let proof = match proof {
         Ok(proof) => proof,
-        Err(error) => return could_not(&error),
+        Err(error) => return could_not(&error, format),
     };
     let holds = proof.holds();
     let printed = if format.json {
         print_json(&Document { proof, findings })
     } else {
         complain_all(&proof.walked);
-        print(&summary(&proof))
+        print(&summary(&proof, &zone))
     };
     match printed {
         Exit::Done if !holds => Exit::Finding,
@@ -63,9 +67,8 @@ pub fn command(config: &Path, which: &Which, format: Format) -> Exit {
 }
 
 /// Says why nothing was replayed.
-pub fn could_not(error: &dyn std::fmt::Display) -> Exit {
-    complain(&format!("sortd: {error}\n"));
-    Exit::Failed
+pub fn could_not(error: &dyn std::fmt::Display, format: Format) -> Exit {
+    refused(error, Exit::Failed, format)
 }
 
 /// Says what the reader must know about what was walked through.
@@ -75,11 +78,18 @@ pub fn complain_all(walked: &Walked) {
     }
 }
 
-/// What was walked through, for people.
-pub fn walked(walked: &Walked) -> String {
+/// A wall time as `--from` takes it: the site's own, with its offset.
+pub fn local(utc: &str, zone: &str) -> String {
+    let at = utc.parse::<jiff::Timestamp>();
+    at.map_or_else(|_| utc.to_owned(), |at| crate::replay::local(at.as_microsecond(), zone))
+}
+
+/// What was walked through, for people; times in this zone.
+pub fn walked(walked: &Walked, zone: &str) -> String {
     let mut text = String::new();
     let Walked { first, last, from, to, records, inputs, facts, starts, snapshots, left_out, .. } = walked;
-    let _ = writeln!(text, "records {first} to {last}, {from} to {to}");
+    let _ =
+        writeln!(text, "records {first} to {last}, {} to {} ({zone})", local(from, zone), local(to, zone));
     let _ = writeln!(
         text,
         "{records} records fed ({inputs} inputs, {starts} starts), {facts} facts and {snapshots} snapshots compared"
@@ -90,15 +100,15 @@ pub fn walked(walked: &Walked) -> String {
     text
 }
 
-fn summary(proof: &Proof) -> String {
-    let mut text = walked(&proof.walked);
+fn summary(proof: &Proof, zone: &str) -> String {
+    let mut text = walked(&proof.walked, zone);
     let Proof { differences, state_differences, .. } = proof;
     let _ =
         writeln!(text, "{differences} differences in facts, {state_differences} in the state at snapshots");
     text
 }
 
-fn shown(finding: &Finding) -> String {
+fn shown(finding: &Finding, zone: &str) -> String {
     let fact = |fact: &Option<crate::line::record::Fact>| match fact {
         Some(fact) => serde_json::to_string(fact).unwrap_or_else(|_| format!("{fact:?}")),
         None => "nothing".to_owned(),
@@ -109,13 +119,33 @@ fn shown(finding: &Finding) -> String {
             format!(
                 "record {}  {}{pass}\n  recorded   {}\n  concluded  {}\n",
                 different.record,
-                different.time,
+                local(&different.time, zone),
                 fact(&different.recorded),
                 fact(&different.concluded)
             )
         }
         Finding::State { record, time, parts } => {
+            let time = local(time, zone);
             format!("after record {record}  {time}\n  the stored state differs in: {}\n", parts.join(", "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_they_are_asked_for() {
+        let walked = Walked {
+            first: 1,
+            last: 9,
+            from: "2026-11-22T00:00:00.5Z".to_owned(),
+            to: "2026-11-22T01:00:00Z".to_owned(),
+            ..Walked::default()
+        };
+        let text = super::walked(&walked, "Asia/Shanghai");
+        let expected = "2026-11-22 08:00:00.500 +08:00 to 2026-11-22 09:00:00.000 +08:00 (Asia/Shanghai)";
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::explain::local_time;
-use super::{Exit, Format, complain, print, print_json, verify_bundle};
+use super::{Exit, Format, print, print_json, refused, verify_bundle};
 use crate::journal::Archive;
 use crate::journal::signing::PublicKey;
 use crate::journal::verify::{Bad, Report, Source, Verdict, examine};
@@ -36,7 +36,7 @@ pub fn command(client: &Client, options: &Options, format: Format) -> Exit {
     for path in &options.key {
         match public_key(path) {
             Ok(key) => trusted.push(key),
-            Err(why) => return could_not(&why),
+            Err(why) => return refused(&why, Exit::Failed, format),
         }
     }
     if let Some(bundle) = &options.bundle {
@@ -47,12 +47,12 @@ pub fn command(client: &Client, options: &Options, format: Format) -> Exit {
         None => run(client, trusted),
         Some(directory) => match Archive::open(directory) {
             Ok(archive) => run(&archive, trusted),
-            Err(error) => return could_not(&error.to_string()),
+            Err(error) => return could_not(&error, format),
         },
     };
     let report = match report {
         Ok(report) => report,
-        Err(why) => return could_not(&why),
+        Err(why) => return could_not(&why, format),
     };
     let printed = if format.json { print_json(&report) } else { print(&text(&report, named)) };
     match printed {
@@ -67,13 +67,18 @@ fn run(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, String> {
 }
 
 fn public_key(path: &Path) -> Result<PublicKey, String> {
-    let content = std::fs::read(path).map_err(|error| format!("the key {}: {error}", path.display()))?;
-    PublicKey::parse(&content).map_err(|error| format!("the key {}: {error}", path.display()))
+    let content = std::fs::read(path)
+        .map_err(|error| format!("the key {} of --key cannot be read: {error}", path.display()))?;
+    PublicKey::parse(&content).map_err(|error| {
+        format!(
+            "the key {} of --key: {error}; it is the file signing-key.pub of the line's store",
+            path.display()
+        )
+    })
 }
 
-fn could_not(why: &str) -> Exit {
-    complain(&format!("sortd: the store could not be examined: {why}\n"));
-    Exit::Failed
+fn could_not(why: &dyn std::fmt::Display, format: Format) -> Exit {
+    refused(&format!("the store could not be examined: {why}"), Exit::Failed, format)
 }
 
 /// The report as text; `named`: whether a key was given.
@@ -216,6 +221,17 @@ mod tests {
         let mut odd = report(Verdict::Intact);
         odd.findings.push("Something.".to_owned());
         assert!(text(&odd, true).starts_with("INTACT, BUT\n"));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_a_fault_of_the_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad");
+        let fault = public_key(&path).unwrap_err();
+        assert!(fault.contains("of --key cannot be read") && fault.contains("bad"), "{fault}");
+        std::fs::write(&path, "nothing of a key").unwrap();
+        let fault = public_key(&path).unwrap_err();
+        assert!(fault.contains("--key") && fault.contains("signing-key.pub"), "{fault}");
     }
 
     #[test]

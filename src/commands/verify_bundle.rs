@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Exit, Format, complain, print, print_json};
+use super::{Exit, Format, print, print_json, refused};
 use crate::evidence::bundle::BUNDLE_MOST;
 use crate::evidence::verify::{Verdict, verify};
 use crate::journal::signing::PublicKey;
@@ -16,8 +16,11 @@ pub fn command(bundle: &Path, trusted: &[PublicKey], format: Format) -> Exit {
     let bytes = match read(bundle, BUNDLE_MOST + 1) {
         Ok(bytes) => bytes,
         Err(error) => {
-            complain(&format!("sortd: cannot read {}: {error}\n", bundle.display()));
-            return Exit::Failed;
+            return refused(
+                &format!("cannot read the bundle {}: {error}", bundle.display()),
+                Exit::Failed,
+                format,
+            );
         }
     };
     let verdict = verify(&bytes, trusted);
@@ -53,6 +56,23 @@ fn text(bundle: &Path, verdict: &Verdict) -> String {
             verdict.photos,
             if verdict.keys.is_empty() { "none".to_owned() } else { verdict.keys.join(", ") }
         ));
+    }
+    for pass in &verdict.complete {
+        text.push_str(&format!(
+            "  pass {}: every record from {} to {} is here or of another pass, signed {}\n",
+            words::plain(&pass.pass),
+            pass.from,
+            pass.to,
+            words::plain(&pass.signed.local)
+        ));
+    }
+    for stated in &verdict.stated {
+        text.push_str(&format!("  stated, not proven: {}\n", words::plain(stated)));
+    }
+    if verdict.records > 0 {
+        for limit in &verdict.not_proven {
+            text.push_str(&format!("  no bundle proves: {limit}\n"));
+        }
     }
     for note in &verdict.notes {
         text.push_str(&format!("  note: {}\n", words::plain(note)));

@@ -117,6 +117,7 @@ fn recorded(
             serde_json::to_value(recording.snapshot(&day(name)?, *seq)?)
         }
         RecordedQuestion::Run { seq } => serde_json::to_value(recording.run_before(*seq)?),
+        RecordedQuestion::Configured { seq } => serde_json::to_value(recording.configured_before(*seq)?),
         RecordedQuestion::Configs => serde_json::to_value(recording.configs()?),
         RecordedQuestion::Config { hash } => serde_json::to_value(recording.config(hash)?),
     };

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::collect::{EvidenceError, Setting, bundle, digest};
 use super::source::Source;
+use super::target::{WriteError, write_whole};
 
 /// Directory in the store.
 pub const DIRECTORY: &str = "evidence";
@@ -44,7 +45,10 @@ pub enum AnswerError {
     /// No evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// It could not be written.
+    /// The bundle could not be written.
+    #[error(transparent)]
+    Bundle(#[from] WriteError),
+    /// There is no room to be made for it.
     #[error("{}: {source}", path.display())]
     Write {
         /// File or directory.
@@ -73,29 +77,10 @@ pub fn answer(
     // The digest is the name: the same evidence is one file, however often it is asked for, and no code of a label
     // becomes a path.
     let path = directory.join(format!("{sha256}.zip"));
-    write_whole(&path, &packed).map_err(write(&path))?;
+    write_whole(&path, &packed)?;
     let document = evidence.bytes();
     let inline = (document.len() <= INLINE_MOST).then(|| serde_json::to_value(&evidence).ok()).flatten();
     Ok(Answer { code: code.to_owned(), bundle: path, sha256, bytes: packed.len() as u64, evidence: inline })
-}
-
-/// Writes a file whole or not at all, durably.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let beside = directory.join(format!(".{name}.part{}", std::process::id()));
-    let written = fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let moved = written.and_then(|()| fs::rename(&beside, path));
-    if moved.is_err() {
-        // It may never have come to be.
-        let _ = fs::remove_file(&beside);
-    }
-    moved?;
-    fs::File::open(directory)?.sync_all()
 }
 
 /// Deletes the oldest bundles until one more of this size fits.

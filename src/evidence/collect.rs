@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::bundle::{BundleFault, Files};
-use super::document::{Acknowledged, Evidence, FORMAT, Missing, PhotoState, ProofSummary};
+use super::complete::{self, Incomplete};
+use super::document::{Acknowledged, Evidence, FORMAT, Missing, PhotoState, ProofSummary, STATED};
 use super::parcel::{Parcel, hex, parcel};
 use super::photos::photos;
 use super::proof::{Proof, ProofFault, Shown};
@@ -74,7 +75,7 @@ pub fn collect(
         return Err(not_found());
     }
     let wanted: BTreeSet<u64> = story.iter().map(|record| record.seq).collect();
-    let proof = Proof::of(source, &wanted, &begins(&story))?;
+    let proof = Proof::of(source, &wanted, &begins(&story), &spans(&story))?;
     // What is told is what a verifier can derive: from the frames, not from what was read beside them.
     let shown = proof.check(&[])?;
     let parcel = parcel(code, &shown.records).ok_or_else(not_found)?;
@@ -101,17 +102,21 @@ pub fn collect(
             anchored: shown.anchored.len() as u64,
             anchors: proof.anchors.len() as u64,
             keys: keys.into_iter().collect(),
+            complete: Vec::new(),
         },
         missing: Vec::new(),
+        stated: STATED.iter().map(|what| (*what).to_owned()).collect(),
     };
+    evidence.proof.complete = complete::passes(&evidence.parcel, &shown).into_iter().flatten().collect();
     let holes: Vec<(u64, u64)> = days
         .windows(2)
         .filter(|pair| pair[0].last_seq + 1 < pair[1].first_seq)
         .map(|pair| (pair[0].last_seq + 1, pair[1].first_seq - 1))
         .collect();
     let kept_from = days.first().filter(|day| day.first_seq > 1).map(|day| day.name.as_str());
-    evidence.missing = missing(&evidence, &shown, &wanted, kept_from);
-    evidence.missing.extend(holes.into_iter().map(hole));
+    evidence.missing = stated_missing(&shown, &wanted, kept_from);
+    evidence.missing.extend(holes.into_iter().map(|(first, last)| hole(first, last)));
+    evidence.missing.extend(missing(&evidence, &shown));
     add_files(&evidence, &proof, &mut files);
     Ok((evidence, files))
 }
@@ -179,23 +184,83 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     bytes
 }
 
-/// What is not here, or not sure.
-fn missing(
-    evidence: &Evidence,
-    shown: &Shown,
-    wanted: &BTreeSet<u64>,
-    kept_from: Option<&str>,
-) -> Vec<Missing> {
-    let mut missing = Vec::new();
-    let mut say =
-        |what: &str, en: String, zh: String| missing.push(Missing { what: what.to_owned(), en, zh });
-    if let Some(day) = kept_from {
-        say(
-            "retention",
-            format!("Records from before {day} are not kept any more; passes from before are not here."),
-            format!("{day} 之前的记录已按保存期限删除；此前的经过不在此处。"),
-        );
+/// First and last record of each pass.
+fn spans(story: &[Record]) -> Vec<(u64, u64)> {
+    let mut spans: BTreeMap<PassKey, (u64, u64)> = BTreeMap::new();
+    for record in story {
+        if let Some(pass) = record.body.pass() {
+            let span = spans.entry(pass).or_insert((record.seq, record.seq));
+            *span = (span.0.min(record.seq), span.1.max(record.seq));
+        }
     }
+    spans.into_values().collect()
+}
+
+/// What the store does not hold: this only who has the store can say.
+fn stated_missing(shown: &Shown, wanted: &BTreeSet<u64>, kept_from: Option<&str>) -> Vec<Missing> {
+    let mut missing: Vec<Missing> = kept_from.map(retention).into_iter().collect();
+    let told: BTreeSet<u64> = shown.records.iter().map(|dated| dated.record.seq).collect();
+    let gone: Vec<u64> = wanted.difference(&told).copied().collect();
+    if !gone.is_empty() {
+        missing.push(unread(&list(&gone)));
+    }
+    missing
+}
+
+fn retention(day: &str) -> Missing {
+    Missing {
+        what: "retention".to_owned(),
+        stated: true,
+        en: format!("Records from before {day} are not kept any more; passes from before are not here."),
+        zh: format!("{day} 之前的记录已按保存期限删除；此前的经过不在此处。"),
+    }
+}
+
+fn unread(which: &str) -> Missing {
+    Missing {
+        what: "records".to_owned(),
+        stated: true,
+        en: format!("Records {which} could not be read."),
+        zh: format!("记录 {which} 无法读取。"),
+    }
+}
+
+/// Whether this is something that only who has the store can say, in the words for it.
+pub fn is_stated(missing: &Missing) -> bool {
+    let between = |from: &str, to: &str| missing.en.strip_prefix(from)?.strip_suffix(to);
+    let number = |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+    let same = match missing.what.as_str() {
+        "retention" => {
+            let day =
+                between("Records from before ", " are not kept any more; passes from before are not here.");
+            let of_a_day = |letter: char| letter.is_ascii_digit() || matches!(letter, '-' | '.');
+            day.filter(|day| !day.is_empty() && day.chars().all(of_a_day)).map(retention)
+        }
+        "records" => {
+            let which = between("Records ", " could not be read.");
+            let of_a_list = |letter: char| {
+                letter.is_ascii_digit() || matches!(letter, '–' | ',' | ' ' | '…' | '(' | '+' | ')')
+            };
+            which.filter(|which| !which.is_empty() && which.chars().all(of_a_list)).map(unread)
+        }
+        "hole" => {
+            let numbers =
+                between("Records ", " of the store are gone; some may have been about this parcel.");
+            let numbers = numbers.and_then(|numbers| numbers.split_once(" to "));
+            numbers.and_then(|(first, last)| Some(hole(number(first)?, number(last)?)))
+        }
+        _ => None,
+    };
+    same.as_ref() == Some(missing)
+}
+
+/// What is not here, or not sure, as far as it follows from what is here.
+pub fn missing(evidence: &Evidence, shown: &Shown) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    // What became of a photo that is not here is what the machine says.
+    let mut say = |what: &str, en: String, zh: String| {
+        missing.push(Missing { what: what.to_owned(), stated: what.starts_with("photo_"), en, zh });
+    };
     if evidence.parcel.passes.len() >= PASSES_TOLD {
         say(
             "passes",
@@ -204,14 +269,6 @@ fn missing(
         );
     }
     let told: BTreeSet<u64> = shown.records.iter().map(|dated| dated.record.seq).collect();
-    let gone: Vec<u64> = wanted.difference(&told).copied().collect();
-    if !gone.is_empty() {
-        say(
-            "records",
-            format!("Records {} could not be read.", list(&gone)),
-            format!("记录 {} 无法读取。", list(&gone)),
-        );
-    }
     if !shown.unchained.is_empty() {
         let which = list(&shown.unchained.iter().copied().collect::<Vec<u64>>());
         say(
@@ -236,6 +293,15 @@ fn missing(
             ),
             format!("记录 {} 在哈希链中，但还没有签名锚点覆盖；一分钟后再取即可。", list(&loose)),
         );
+    }
+    for pass in complete::passes(&evidence.parcel, shown) {
+        if let Err(Incomplete { pass, en, zh, .. }) = pass {
+            say(
+                "not_complete",
+                format!("That no record of pass {pass} was left out is not proven: {en}."),
+                format!("无法证实经过 {pass} 没有遗漏记录：{zh}。"),
+            );
+        }
     }
     for pass in &evidence.parcel.passes {
         let name = pass.pass.as_deref();
@@ -296,9 +362,10 @@ fn missing(
 }
 
 /// Records that are gone from between those that are kept: a day in quarantine, or one that somebody took away.
-fn hole((first, last): (u64, u64)) -> Missing {
+fn hole(first: u64, last: u64) -> Missing {
     Missing {
         what: "hole".to_owned(),
+        stated: true,
         en: format!("Records {first} to {last} of the store are gone; some may have been about this parcel."),
         zh: format!("存储中的记录 {first} 至 {last} 已丢失，其中可能有关于此包裹的记录。"),
     }

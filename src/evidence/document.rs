@@ -2,10 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::complete::Complete;
 use super::parcel::Parcel;
 
 /// Name of the format; a change of shape is another one.
-pub const FORMAT: &str = "sortd-evidence-1";
+pub const FORMAT: &str = "sortd-evidence-2";
+
+/// Format of the version before, which could not prove that nothing was left out.
+pub const FORMAT_BEFORE: &str = "sortd-evidence-1";
+
+/// What of the document is what the machine said when it made it, and follows from no record.
+pub const STATED: [&str; 5] = [
+    "program",
+    "upstream[].acknowledged",
+    "photos[].state other than present",
+    "photos[].found_sha256",
+    "missing[] with stated",
+];
 
 /// JSON Schema of the document.
 pub const SCHEMA: &str = include_str!("evidence.schema.json");
@@ -30,6 +43,8 @@ pub struct Evidence {
     pub proof: ProofSummary,
     /// What is not here, or not sure, and why.
     pub missing: Vec<Missing>,
+    /// What of this is stated and not proven: [`STATED`].
+    pub stated: Vec<String>,
 }
 
 /// A photo in the bundle, or why it is not in it.
@@ -46,7 +61,7 @@ pub struct PhotoFile {
     pub file: Option<String>,
     /// `present`, `missing`, `changed` or `left_out`.
     pub state: PhotoState,
-    /// SHA-256 of the file that was found instead.
+    /// SHA-256 of the file that was found instead, where it was no longer than what was recorded; stated.
     pub found_sha256: Option<String>,
 }
 
@@ -86,6 +101,8 @@ pub struct ProofSummary {
     pub anchors: u64,
     /// Keys that signed them.
     pub keys: Vec<String>,
+    /// Passes of which every record is here.
+    pub complete: Vec<Complete>,
 }
 
 /// Something that is not here, or not sure.
@@ -94,6 +111,8 @@ pub struct ProofSummary {
 pub struct Missing {
     /// What, as one word.
     pub what: String,
+    /// The machine says so: it follows from no record that is here.
+    pub stated: bool,
     /// One sentence.
     pub en: String,
     /// The same in Chinese.

@@ -205,8 +205,13 @@ impl Page {
         self.heading(2, "What is missing or not sure", "缺失或不确定的内容");
         self.raw("<ul>\n");
         for missing in &evidence.missing {
+            let mark = if missing.stated {
+                format!(" <em>({})</em>", both("stated, not proven", "控制器声明，未经证实"))
+            } else {
+                String::new()
+            };
             self.raw(&format!(
-                "<li>{}<br><span lang=\"zh-Hans\">{}</span></li>\n",
+                "<li>{}<br><span lang=\"zh-Hans\">{}</span>{mark}</li>\n",
                 text(&missing.en),
                 text(&missing.zh)
             ));
@@ -411,7 +416,7 @@ impl Page {
                 ("Record", "记录"),
                 ("Epoch / number", "存储代次 / 序号"),
                 ("eventID", "eventID"),
-                ("Acknowledged", "上游已确认"),
+                ("Acknowledged (stated, not proven)", "上游已确认（控制器声明，未经证实）"),
             ],
             &rows,
         );
@@ -424,6 +429,22 @@ impl Page {
             "<p><code>sortd verify --bundle FILE.zip --key public-key.pem</code><br>README.txt says how to do it without \
              sortd. Take the key from whoever runs the line.<br><span lang=\"zh-Hans\">不使用 sortd 的验证方法见 README.txt。\
              公钥应向分拣线的运营方索取。</span></p>\n",
+        );
+        for pass in &evidence.proof.complete {
+            let (name, from, to, signed) = (text(&pass.pass), pass.from, pass.to, time(&pass.signed));
+            self.raw(&format!(
+                "<p>{}</p>\n",
+                both(
+                    &format!(
+                        "Pass {name}: between records {from} and {to}, signed {signed}, no record of it was left out."
+                    ),
+                    &format!("经过 {name}：记录 {from} 至 {to}（签名时间 {signed}）之间没有遗漏任何属于它的记录。")
+                )
+            ));
+        }
+        self.raw(
+            "<p>Not proven: that the code had no other pass; what was recorded later; and what is marked as stated.<br>\
+             <span lang=\"zh-Hans\">未经证实：该条码没有其他经过；此后记录的内容；以及标明为声明的内容。</span></p>\n",
         );
         let keys: Vec<String> =
             evidence.proof.keys.iter().map(|key| format!("<code>{}</code>", text(key))).collect();

@@ -8,7 +8,7 @@
 //! evidence.json       for programs ([`document::Evidence`], `sortd schema evidence`)
 //! photos/001.jpg …    photos, in the order of evidence.json
 //! proof/records/N.frame   records of the parcel as they stand in the store, byte for byte
-//! proof/chain.json    where each stands in the chain: the digests of the records between it and the next anchor
+//! proof/chain.json    where each stands in the chain: outlines of the records between it and the next anchor
 //! proof/anchors.json  those anchors, signed
 //! proof/public-key.pem    the key that signed them
 //! MANIFEST            SHA-256 of every other file, as `sha256sum -c` reads it
@@ -18,9 +18,14 @@
 //!
 //! The part `parcel` of evidence.json follows from the frames alone ([`parcel::parcel`]); the frames are in the chain,
 //! because the chain from the first of them over the digests of the others arrives at the link of a signed anchor; the
-//! photos have the digests that frames name. Who trusts the line's public key trusts all of it, and learns nothing of
-//! other parcels. What stands elsewhere (what upstream had acknowledged, what is missing) is what the machine said
-//! when it made the bundle, and is not proven.
+//! photos have the digests that frames name; and of each pass every record is here, because the chain also holds of
+//! which pass each other record is ([`complete`]). Who trusts the line's public key trusts all of it, and learns of
+//! other parcels no more than the PLC's numbers of their passes.
+//!
+//! What does not follow from the records is *stated, not proven*: what upstream had acknowledged, what became of a
+//! photo that is not here, what the store did not hold any more. `stated` in evidence.json lists it
+//! ([`document::STATED`]), the page marks it, and the verdict repeats it with what no bundle proves
+//! ([`verify::NOT_PROVEN`]): that no other pass had the code.
 //!
 //! # Invariants
 //!
@@ -37,13 +42,17 @@ pub mod answer;
 pub mod bundle;
 mod chinese;
 pub mod collect;
+pub mod complete;
 pub mod document;
+#[cfg(test)]
+mod forging;
 mod html;
 pub mod parcel;
 mod photos;
 pub mod proof;
 mod readme;
 pub mod source;
+pub mod target;
 #[cfg(test)]
 mod tests;
 pub mod verify;

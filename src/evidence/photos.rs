@@ -27,7 +27,7 @@ pub fn photos(parcel: &Parcel, setting: &Setting, files: &mut Files) -> Vec<Phot
             state: PhotoState::LeftOut,
             found_sha256: None,
         };
-        if told.len() < PHOTOS_MOST && record.bytes <= room {
+        if finds_room(told.len(), record, room) {
             match read(setting, record) {
                 Ok(bytes) if hex(&Sha256::digest(&bytes)) == record.sha256 => {
                     let file = format!("photos/{:03}.{}", told.len() + 1, ending(&record.name));
@@ -37,7 +37,9 @@ pub fn photos(parcel: &Parcel, setting: &Setting, files: &mut Files) -> Vec<Phot
                     photo.state = PhotoState::Present;
                 }
                 Ok(bytes) => {
-                    photo.found_sha256 = Some(hex(&Sha256::digest(&bytes)));
+                    // Of a longer file only the beginning was read, and its digest would be nobody's.
+                    let whole = bytes.len() as u64 <= record.bytes;
+                    photo.found_sha256 = whole.then(|| hex(&Sha256::digest(&bytes)));
                     photo.state = PhotoState::Changed;
                 }
                 // Whatever the reason, it is not at hand.
@@ -47,6 +49,11 @@ pub fn photos(parcel: &Parcel, setting: &Setting, files: &mut Files) -> Vec<Phot
         told.push(photo);
     }
     told
+}
+
+/// Whether a bundle that holds so many photos, and has so much room left for more, takes this one.
+pub fn finds_room(told: usize, record: &PhotoRecord, room: u64) -> bool {
+    told < PHOTOS_MOST && record.bytes <= room
 }
 
 fn read(setting: &Setting, record: &PhotoRecord) -> io::Result<Vec<u8>> {

@@ -1,8 +1,9 @@
 //! The records of a parcel as frames, and where they stand in the signed chain.
 //!
-//! A *segment* leads from one of the parcel's records over all that follow it to the next anchor: the parcel's own
-//! are frames, of the others only the digests are shown. A segment begins with the link before its first record:
-//! nobody can find other records that lead from any link to the anchor's.
+//! A *segment* leads from one of the parcel's records over all that follow it to an anchor: the parcel's own
+//! are frames, of the others only *outlines* are shown: the pass a record is of, and a digest. A segment begins with
+//! the link before its first record: nobody can find other records that lead from any link to the anchor's. One that
+//! holds a pass from its induction on proves with its outlines that no record of the pass was left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use super::parcel::{Dated, hex};
 use super::source::Source;
+use crate::journal::about::{About, RunStart, outlined};
 use crate::journal::anchor::{Anchor, Document};
 use crate::journal::chain::{Digest, HASH_BYTES, Link};
 use crate::journal::signing::PublicKey;
 use crate::journal::verify::{Place, Step, chain_of, check_anchor, check_signature};
 use crate::journal::{DaySpan, Frame, ReadError};
+use crate::line::PassKey;
+use crate::line::event::Event;
+use crate::line::record::{Body, Input};
 
 /// Records of one segment: anchors are made each thousand records or each minute. One that is farther away is as good
 /// as none.
 pub const SEGMENT_MOST: u64 = 120_000;
 
-/// Digests of one bundle, all segments together: 32 MB of JSON. What is beyond is not proven, and that is said.
-pub const DIGESTS_MOST: u64 = 480_000;
+/// Outlines of one bundle, all segments together: 32 MB of JSON. What is beyond is not proven, and that is said.
+pub const DIGESTS_MOST: u64 = 360_000;
 
 /// Frames read at once.
 const FRAMES_AT_ONCE: usize = 4_096;
@@ -44,7 +49,9 @@ pub struct Segment {
     pub first: u64,
     /// Link before it, hexadecimal; `None`: written before there was a chain, or its day is not kept any more.
     pub before: Option<String>,
-    /// One entry a record: the digest, hexadecimal; empty for a record whose frame is in `proof/records/`.
+    /// One entry a record: empty where its frame is in `proof/records/`; otherwise its outline, `ABOUT:DIGEST`: what
+    /// its frame says that it is about and the digest of its canonical form, hexadecimal; or the bare digest of a
+    /// record that was written before frames said that.
     pub digests: Vec<String>,
     /// Number of the anchor that speaks of the last record; `None`: there is none yet.
     pub anchor: Option<u64>,
@@ -105,14 +112,37 @@ pub struct Shown {
     pub anchored: BTreeSet<u64>,
     /// Those that no chain knows: written before there was one, or its day is gone.
     pub unchained: BTreeSet<u64>,
+    /// What the frames of records say that they are about, where they say it.
+    pub about: BTreeMap<u64, About>,
+    /// Digest of each start of a run.
+    pub starts: BTreeMap<u64, Digest>,
+    /// Segments that lead to an anchor.
+    pub stretches: Vec<Stretch>,
+}
+
+/// A segment that leads to an anchor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// First record.
+    pub first: u64,
+    /// Last record, of which the anchor speaks.
+    pub last: u64,
+    /// When the anchor was signed, Unix microseconds.
+    pub signed_us: i64,
+    /// First record of each pass that an outline names.
+    pub others: BTreeMap<(u16, u32), u64>,
+    /// Last record of which only a bare digest is shown: it may be anything.
+    pub bare: Option<u64>,
 }
 
 impl Proof {
-    /// The proof of these records, and of the starts of the runs that those in `begins` belong to.
+    /// The proof of these records, and of the starts of the runs that those in `begins` belong to. `spans` are
+    /// first and last record of each pass: a pass is shown without gap, where that is not too far.
     pub fn of(
         source: &impl Source,
         records: &BTreeSet<u64>,
         begins: &BTreeSet<u64>,
+        spans: &[(u64, u64)],
     ) -> Result<Proof, ReadError> {
         let days = source.days()?;
         let mut proof = Proof::default();
@@ -129,19 +159,19 @@ impl Proof {
         let mut rest = wanted.iter().copied().peekable();
         while let Some(first) = rest.next() {
             let Some(day) = day_of(&days, first) else {
-                // Its day is gone; each day carries the start of the run in force, which no chain proves any more.
+                // Its day is gone. Each day carries the start of the run in force, and the records that begin
+                // passes name it by its digest.
                 if let Some(run) = runs.remove(&first) {
                     proof.alone(0, run);
                 }
                 continue;
             };
             let before = link_before(source, &days, day, first)?;
+            let reach = SEGMENT_MOST.min(budget);
             let anchor = match before {
-                Some(_) => source.anchor_over(day.epoch, first)?,
+                Some(_) => anchor_behind(source, &wanted, spans, day.epoch, first, reach)?,
                 None => None,
             };
-            let reach = SEGMENT_MOST.min(budget);
-            let anchor = anchor.filter(|anchor| anchor.claim.seq - first < reach);
             let last = match (&anchor, before) {
                 (Some(anchor), _) => anchor.claim.seq,
                 // Without an anchor the chain leads as far as the parcel's own records stand close together.
@@ -210,11 +240,15 @@ impl Proof {
                     digests.push(String::new());
                     self.frames.insert(frame.seq, frame.bytes);
                 } else {
-                    let digest = frame.digest().map_err(|error| ReadError::Damaged {
+                    let unreadable = |error| ReadError::Damaged {
                         day: String::new(),
                         what: format!("record {}: {error}", frame.seq),
-                    })?;
-                    digests.push(hex(&digest.0));
+                    };
+                    let canonical = hex(&frame.canonical().map_err(unreadable)?.0);
+                    digests.push(match frame.about_bytes() {
+                        Some(about) => format!("{}:{canonical}", hex(about)),
+                        None => canonical,
+                    });
                 }
             }
         }
@@ -255,6 +289,7 @@ impl Proof {
             };
             self.check_segment(segment, anchor, &mut shown)?;
         }
+        shown.admit_named_starts();
         if let Some(seq) =
             self.frames.keys().find(|seq| !shown.records.iter().any(|dated| dated.record.seq == **seq))
         {
@@ -279,17 +314,32 @@ impl Proof {
         let broken = |what: String| ProofFault::Chain { first: segment.first, last, what };
         let mut steps = Vec::with_capacity(segment.digests.len());
         let mut own = Vec::new();
+        let mut stretch = Stretch { first: segment.first, last, ..Stretch::default() };
         for (seq, text) in (segment.first..).zip(&segment.digests) {
             if !text.is_empty() {
-                let digest =
-                    unhex(text).ok_or_else(|| broken(format!("the digest of record {seq} is none")))?;
-                steps.push(Step::Digest(Digest(digest)));
+                let (digest, about) =
+                    outline(text).ok_or_else(|| broken(format!("the digest of record {seq} is none")))?;
+                match about {
+                    Some(About { pass: Some(PassKey { epoch, track }), .. }) => {
+                        stretch.others.entry((epoch, track)).or_insert(seq);
+                    }
+                    Some(About { pass: None, .. }) => {}
+                    None => stretch.bare = Some(seq),
+                }
+                steps.push(Step::Digest(digest));
                 continue;
             }
             let record = |what: String| ProofFault::Record { seq, what };
             let bytes = self.frames.get(&seq).ok_or_else(|| record("its frame is not here".to_owned()))?;
             let frame = Frame { seq, bytes: bytes.clone() };
             let found = frame.record().map_err(|error| record(error.to_string()))?;
+            if let Some(about) = frame.about() {
+                shown.about.insert(seq, about);
+            }
+            if matches!(found.body, Body::Input(Input::Event(Event::Started(_)))) {
+                let digest = frame.digest().map_err(|error| record(error.to_string()))?;
+                shown.starts.insert(seq, digest);
+            }
             shown.records.push(Dated { epoch: segment.epoch, record: found });
             steps.push(Step::Frame(bytes));
             own.push(seq);
@@ -314,9 +364,51 @@ impl Proof {
                 return Err(ProofFault::Anchor { what });
             }
             shown.anchored.extend(own);
+            stretch.signed_us = anchor.claim.wall_us;
+            shown.stretches.push(stretch);
         }
         Ok(())
     }
+}
+
+impl Shown {
+    /// A start whose own day is gone is proven by an anchored record that names it by its digest.
+    fn admit_named_starts(&mut self) {
+        let named = |seq: &u64| {
+            let digest = self.starts.get(seq)?;
+            let names = |about: &About| about.run == Some(RunStart { seq: *seq, digest: *digest });
+            self.about.iter().find(|(by, about)| self.anchored.contains(by) && names(about))
+        };
+        let found: Vec<u64> = self.unchained.iter().copied().filter(|seq| named(seq).is_some()).collect();
+        for seq in found {
+            self.unchained.remove(&seq);
+            self.anchored.insert(seq);
+        }
+    }
+}
+
+/// The anchor that a segment from `first` on leads to: the next one, or a later one where a pass goes on beyond it.
+fn anchor_behind(
+    source: &impl Source,
+    wanted: &BTreeSet<u64>,
+    spans: &[(u64, u64)],
+    epoch: u64,
+    first: u64,
+    reach: u64,
+) -> Result<Option<Anchor>, ReadError> {
+    let (mut best, mut over) = (None, first);
+    while let Some(anchor) =
+        source.anchor_over(epoch, over)?.filter(|anchor| anchor.claim.seq - first < reach)
+    {
+        let last = anchor.claim.seq;
+        best = Some(anchor);
+        let goes_on = spans.iter().any(|(from, to)| *from <= last && last < *to);
+        match wanted.range(last + 1..).next() {
+            Some(next) if goes_on => over = *next,
+            Some(_) | None => break,
+        }
+    }
+    Ok(best)
 }
 
 fn day_of(days: &[DaySpan], seq: u64) -> Option<&DaySpan> {
@@ -352,16 +444,26 @@ fn close_together(wanted: &BTreeSet<u64>, first: u64, days: &[DaySpan], epoch: u
     last
 }
 
+/// The digest that an entry of a segment stands for, and what its record is about, where that is said.
+fn outline(text: &str) -> Option<(Digest, Option<About>)> {
+    let Some((about, canonical)) = text.split_once(':') else {
+        return Some((Digest(unhex(text)?), None));
+    };
+    let (about, canonical) = (bytes_of(about)?, Digest(unhex(canonical)?));
+    Some((outlined(&about, &canonical), Some(About::read(&about)?)))
+}
+
 fn unhex(text: &str) -> Option<[u8; HASH_BYTES]> {
-    let mut bytes = [0; HASH_BYTES];
+    bytes_of(text)?.try_into().ok()
+}
+
+/// Bytes in lower-case hexadecimal.
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() != 2 * HASH_BYTES
+    if !digits.len().is_multiple_of(2)
         || !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     {
         return None;
     }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -23,6 +23,7 @@ use crate::watch::Board;
 
 /// 2026-11-22 02:00 UTC.
 const BEGAN_US: i64 = 1_795_312_800_000_000;
+const DAY_US: i64 = 86_400_000_000;
 pub(super) const CODE: &str = "KEX<img src=x onerror=alert(1)>&\"'1";
 const OTHER: &str = "KEX00000000099";
 const JPEG: &[u8] = b"\xff\xd8\xff the first photo";
@@ -75,7 +76,7 @@ pub(super) fn photo(name: &str, contents: &[u8], track: u32) -> Body {
 }
 
 /// A parcel from induction to its chute, or to the exception chute.
-fn pass(track: u32, code: &str, sorted: bool) -> Vec<Body> {
+pub(super) fn pass(track: u32, code: &str, sorted: bool) -> Vec<Body> {
     let pass = PassKey { epoch: 3, track };
     let key = Key(format!("wb:{code}"));
     let reading = Reading::Barcode { aim: Some(Aim(b'C', b'0')), text: code.into() };
@@ -139,8 +140,7 @@ fn pass(track: u32, code: &str, sorted: bool) -> Vec<Body> {
 
 impl Stand {
     pub(super) fn new() -> Stand {
-        let mut stand = Stand { directory: tempfile::tempdir().unwrap(), seq: 0 };
-        std::fs::create_dir(stand.spool()).unwrap();
+        let mut stand = Stand::empty();
         stand.keep("a.jpg", JPEG);
         let mut first = pass(1, CODE, false);
         let others = (10..40).flat_map(|track| pass(track, OTHER, true));
@@ -159,7 +159,7 @@ impl Stand {
         std::fs::write(self.spool().join(name), contents).unwrap();
     }
 
-    fn store(&self) -> PathBuf {
+    pub(super) fn store(&self) -> PathBuf {
         self.directory.path().join("store")
     }
 
@@ -168,7 +168,19 @@ impl Stand {
         self.run_as(boot, bodies, true);
     }
 
+    pub(super) fn empty() -> Stand {
+        let stand = Stand { directory: tempfile::tempdir().unwrap(), seq: 0 };
+        std::fs::create_dir(stand.spool()).unwrap();
+        stand
+    }
+
     fn run_as(&mut self, boot: u64, bodies: Vec<Body>, anchored: bool) {
+        let start = Body::Input(Input::Event(Event::Started(started(boot))));
+        self.append(std::iter::once(start).chain(bodies).map(|body| (0, body)).collect(), anchored);
+    }
+
+    /// Records, each with the day after the first that it is of.
+    fn append(&mut self, bodies: Vec<(i64, Body)>, anchored: bool) {
         let anchors = AnchorSettings { site: "dongguan".into(), line: "l1".into(), signing_key: None };
         let settings = JournalSettings {
             cache_mib: 8,
@@ -177,16 +189,25 @@ impl Stand {
         };
         let (journal, handle, opening) = Journal::start(settings, None, Box::new(|_: &[Record]| {})).unwrap();
         self.seq = opening.wait().unwrap().last_seq;
-        let start = Body::Input(Input::Event(Event::Started(started(boot))));
-        for body in std::iter::once(start).chain(bodies) {
+        for (day, body) in bodies {
             self.seq += 1;
-            let us = i64::try_from(self.seq).unwrap() * 100_000;
+            let us = i64::try_from(self.seq).unwrap() * 100_000 + day * DAY_US;
             let at = Tick(self.seq * 100_000);
             let numbered = Numbered { seq: self.seq, wall_us: BEGAN_US + us, entry: Entry { at, body } };
             handle.append(numbered).unwrap();
         }
         drop(handle);
         journal.finish();
+    }
+
+    /// One run over as many days; the days end with an anchor.
+    pub(super) fn run_days(&mut self, boot: u64, days: Vec<Vec<Body>>) {
+        let start = Body::Input(Input::Event(Event::Started(started(boot))));
+        let mut bodies = vec![(0, start)];
+        for (day, records) in (0..).zip(days) {
+            bodies.extend(records.into_iter().map(|body| (day, body)));
+        }
+        self.append(bodies, true);
     }
 
     fn setting(&self) -> Setting {
@@ -198,7 +219,7 @@ impl Stand {
         collect(&Store::new(archive.reader().clone(), archive.directory()), code, &self.setting())
     }
 
-    fn key(&self) -> PublicKey {
+    pub(super) fn key(&self) -> PublicKey {
         SigningKey::open(&self.store(), None).unwrap().public()
     }
 }
@@ -456,8 +477,7 @@ fn a_link_in_the_spool_directory_is_not_followed() {
 
 #[test]
 fn records_behind_the_last_anchor_are_chained_and_not_proven() {
-    let mut stand = Stand { directory: tempfile::tempdir().unwrap(), seq: 0 };
-    std::fs::create_dir(stand.spool()).unwrap();
+    let mut stand = Stand::empty();
     stand.run_as(1, pass(1, CODE, true), false);
     let (evidence, files) = stand.collect(CODE).unwrap();
     assert!(evidence.missing.iter().any(|missing| missing.what == "not_anchored"), "{:#?}", evidence.missing);

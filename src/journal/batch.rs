@@ -6,7 +6,7 @@
 use super::Record;
 use super::chain::Link;
 use super::keys;
-use super::record;
+use super::outliner::Outliner;
 use crate::line::event::Event;
 use crate::line::record::{Body, Input};
 
@@ -28,30 +28,33 @@ pub(super) struct Batch {
     runs: Vec<(u64, Vec<u8>)>,
     /// Of the last record; before the first one, of what is before it.
     link: Link,
+    /// Makes the next frame.
+    outliner: Outliner,
     last_event: Option<u64>,
 }
 
 impl Batch {
     /// An empty one behind the record with this link, in the buffers of one that is not needed any more.
-    pub fn behind(link: Link, used: Option<Batch>) -> Batch {
+    pub fn behind(link: Link, outliner: Outliner, used: Option<Batch>) -> Batch {
         let Some(mut used) = used.filter(|used| used.frames.capacity() <= KEPT_BYTES) else {
             let (records, frames, mentions) = (Vec::new(), Vec::new(), Vec::new());
             let (ends, runs, last_event) = (Vec::new(), Vec::new(), None);
-            return Batch { records, frames, mentions, ends, runs, link, last_event };
+            return Batch { records, frames, mentions, ends, runs, link, outliner, last_event };
         };
         used.records.clear();
         used.frames.clear();
         used.mentions.clear();
         used.ends.clear();
         used.runs.clear();
-        (used.link, used.last_event) = (link, None);
+        (used.link, used.outliner, used.last_event) = (link, outliner, None);
         used
     }
 
     /// Adds a record whose body is these bytes.
     pub fn push(&mut self, record: Record, body: &[u8]) {
         let from = self.frames.len();
-        self.link = record::frame_v2(&mut self.frames, record.seq, record.event_seq, body, self.link);
+        let Record { seq, event_seq, body: said, .. } = &record;
+        self.link = self.outliner.frame(&mut self.frames, *seq, *event_seq, said, body, self.link);
         keys::add_mentions(&mut self.mentions, &record.body);
         self.ends.push((self.frames.len(), self.mentions.len()));
         if matches!(&record.body, Body::Input(Input::Event(Event::Started(_)))) {
@@ -82,6 +85,11 @@ impl Batch {
     /// Link of the last record.
     pub fn link(&self) -> Link {
         self.link
+    }
+
+    /// Goes on behind the last record.
+    pub fn outliner(&self) -> Outliner {
+        self.outliner
     }
 
     /// Number of the last milestone.

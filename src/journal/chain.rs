@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! digest(n) = SHA-256(canonical record n)          canonical: ver | seq | event seq | len | body
+//!             of version 3: with what it says in public around it, see [`super::about`]
 //! link(n)   = SHA-256(link(n-1) | digest(n))       link before the first record: a genesis
 //! genesis   = SHA-256("sortd chain genesis" | epoch | first seq | last link known before)
 //! ```

@@ -8,6 +8,7 @@
 //! ```text
 //! default tree    h -> head of the day: epoch, first numbers, link
 //!                 u seq -> record     start of a run; the run in force is carried into each new day
+//!                 k seq -> record     name of a carried run's configuration
 //!                 s seq part -> chunk snapshot of the core
 //! records         by layout: [`super::layout2`], or in old days [`super::layout1`]
 //! ```
@@ -30,10 +31,14 @@ use super::record::{self, VALUE_LIMIT, number};
 use super::slip::{self, SlipError};
 use super::{Record, keys, layout1};
 use crate::line::Tick;
+use crate::line::event::Event;
+use crate::line::record::{Body, Input};
 
 /// Chunks of a core snapshot put into one batch: half a megabyte.
 const SNAPSHOT_CHUNKS_A_BATCH: usize = 64;
 const SNAPSHOT_HEADER: usize = 8;
+/// The record that names the configuration of a run stands this close behind its start.
+pub(super) const CONFIGURED_WITHIN: usize = 256;
 
 /// Why a day could not be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -558,6 +563,33 @@ impl Day {
         Ok(Some((record, bytes)))
     }
 
+    /// The record that names the configuration of the run in force at the end, with the number of its start.
+    /// `None`: none names it, or it cannot be read, and replay looks for one that is alike.
+    pub fn configured_at_end(&self) -> Option<(u64, Vec<u8>)> {
+        let (run, _) = self.run_before(u64::MAX).ok().flatten()?;
+        let found = if run.seq < self.begin.first_seq {
+            guarded(&self.name, || self.db.get(keys::configured(run.seq))).ok()?.map(|bytes| bytes.to_vec())
+        } else {
+            let behind = self.frames(run.seq + 1, CONFIGURED_WITHIN).ok()?;
+            let named = |frame: &Frame| frame.record().is_ok_and(|record| configured(&record).is_some());
+            behind.into_iter().find(named).map(|frame| frame.bytes)
+        };
+        Some((run.seq, found?))
+    }
+
+    /// Carries such a record into this day; durable with its first records.
+    pub fn carry_configured(&self, run: u64, frame: &[u8]) -> Result<(), DayError> {
+        guarded(&self.name, || self.db.insert(keys::configured(run), frame)).map(|_| ())
+    }
+
+    /// Name of the configuration of the run that record `run` began, if the day carries it.
+    pub fn configured(&self, run: u64) -> Result<Option<String>, DayError> {
+        let found = guarded(&self.name, || self.db.get(keys::configured(run)))?;
+        let Some(bytes) = found else { return Ok(None) };
+        let record = record::decode(&bytes).map_err(|error| broken(&self.name, run, &error))?;
+        Ok(configured(&record).map(str::to_owned))
+    }
+
     /// Damages the day as a lost page would.
     #[cfg(test)]
     pub fn lose_record(&self, seq: u64) {
@@ -566,6 +598,14 @@ impl Day {
 
     fn prefixed(&self, prefix: &[u8], max: usize) -> Result<Vec<Pair>, DayError> {
         guarded(&self.name, || self.db.scan_prefix(prefix).take(max).collect())
+    }
+}
+
+/// The configuration that a record names.
+fn configured(record: &Record) -> Option<&str> {
+    match &record.body {
+        Body::Input(Input::Event(Event::Configured { hash })) => Some(hash),
+        Body::Input(_) | Body::Fact(_) => None,
     }
 }
 

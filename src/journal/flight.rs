@@ -13,6 +13,7 @@ use super::chain::{Link, Tip};
 use super::commit::{Landed, Room};
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::Bodies;
+use super::outliner::Outliner;
 use super::record;
 use super::retention::{day_name, day_number};
 use super::writer::{Writer, Written};
@@ -28,6 +29,7 @@ pub(super) struct Front {
     seq: u64,
     last_event: u64,
     link: Link,
+    outliner: Outliner,
 }
 
 impl Writer {
@@ -103,6 +105,7 @@ impl Writer {
     /// Prepares what is pending, at most a batch of one day, and gives it to the disk.
     fn load(&mut self) -> Result<(), DayError> {
         self.held = false;
+        self.outliner.go_on(self.store.as_ref().and_then(|store| store.run.as_ref()));
         let (Some(front), Some(store)) = (self.front(), &self.store) else { return Ok(()) };
         let expected = front.seq + 1;
         let before = self.pending.len();
@@ -147,7 +150,7 @@ impl Writer {
         let carried = store.run.as_ref().filter(|_| day.is_empty() && self.commits.is_idle());
         let mut batch = match self.commits.room(limit) {
             Room::Another => {
-                let mut batch = Batch::behind(front.link, self.spare.take());
+                let mut batch = Batch::behind(front.link, front.outliner, self.spare.take());
                 carried.into_iter().for_each(|run| batch.carry(run.clone()));
                 batch
             }
@@ -171,7 +174,7 @@ impl Writer {
             front.seq += 1;
             front.last_event = batch.last_event().unwrap_or(front.last_event);
         }
-        front.link = batch.link();
+        (front.link, front.outliner) = (batch.link(), batch.outliner());
         if batch.len() > 0 {
             self.commits.give(day, batch);
             self.front = Some(front);
@@ -188,6 +191,7 @@ impl Writer {
             seq: store.last_seq,
             last_event: store.last_event,
             link: store.tip.before(store.epoch, store.last_seq + 1),
+            outliner: self.outliner,
         }))
     }
 
@@ -242,6 +246,10 @@ impl Writer {
             let _ = std::fs::remove_dir_all(days.join(&name));
         })?;
         store.tip = Tip::After(before);
+        // The start of the run in force comes with the first records; replay needs its configuration, too.
+        if let Some((run, configured)) = self.shelf.current().and_then(|before| before.configured_at_end()) {
+            day.carry_configured(run, &configured)?;
+        }
         tracing::info!(day = %name, first_seq, epoch = store.epoch, "day begun");
         self.shelf.roll(day);
         self.status.change(|status| status.day.clone_from(&name));

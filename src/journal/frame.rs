@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Record;
+use super::about::About;
 use super::chain::{Digest, Link};
 use super::day::{Links, Span};
 use super::record::{self, DecodeError};
@@ -35,8 +36,23 @@ impl Frame {
         record::decode(&self.bytes)
     }
 
-    /// SHA-256 of the canonical record: the frame without its CRC32 and its link. Looks at the frame's
-    /// version and at no checksum, so that an altered frame has the digest of what it was altered to.
+    /// SHA-256 of the canonical record: the frame without its CRC32, its link and what it says that it is about.
+    pub fn canonical(&self) -> Result<Digest, DecodeError> {
+        record::canonical(&self.bytes)
+    }
+
+    /// What it says in public, as it stands in the frame; `None` before version 3.
+    pub fn about_bytes(&self) -> Option<&[u8]> {
+        record::about(&self.bytes)
+    }
+
+    /// What it says in public; `None` before version 3.
+    pub fn about(&self) -> Option<About> {
+        About::read(record::about(&self.bytes)?)
+    }
+
+    /// The digest that the chain is made of. Looks at the frame's version and at no checksum, so that an altered
+    /// frame has the digest of what it was altered to.
     pub fn digest(&self) -> Result<Digest, DecodeError> {
         record::digest(&self.bytes)
     }

@@ -5,6 +5,8 @@
 //! h                                  head of the day: epoch, first numbers, link
 //! x seq part                         continuation of a long record or of its block
 //! u seq                           -> record  start of a run; the run in force is carried into each new day
+//! k seq                           -> record  name of the configuration of the run that record seq began, in
+//!                                            days that it was carried into
 //! s seq part                      -> chunk   snapshot of the core
 //!
 //! in days of layout 1 only:
@@ -43,6 +45,10 @@ pub(super) fn event(event_seq: u64) -> [u8; 9] {
 
 pub(super) fn run(seq: u64) -> [u8; 9] {
     numbered(b'u', seq)
+}
+
+pub(super) fn configured(run: u64) -> [u8; 9] {
+    numbered(b'k', run)
 }
 
 pub(super) fn continuation(seq: u64, part: u8) -> [u8; 10] {

@@ -59,6 +59,7 @@
 //! quarantine/<day>-<unix>/ what was damaged, with `why`
 //! ```
 
+pub mod about;
 pub mod anchor;
 mod anchor_log;
 mod anchor_over;
@@ -66,6 +67,7 @@ mod anchor_reader;
 mod archive;
 mod batch;
 mod block;
+mod called;
 pub mod chain;
 mod commit;
 mod configs;
@@ -84,6 +86,7 @@ mod layout2;
 mod notary;
 mod opening;
 mod orders;
+mod outliner;
 mod plans;
 mod quarantine;
 mod reader;
@@ -108,6 +111,7 @@ use serde::{Deserialize, Serialize};
 pub use anchor_over::anchor_over;
 pub use anchor_reader::AnchorReader;
 pub use archive::{Archive, ArchiveError};
+pub use called::Called;
 pub use configs::{
     CONFIGS_BYTES_MOST, CONFIGS_MOST, ConfigError, ConfigFile, archive_config, config_directory, config_hash,
     read_config,

@@ -7,7 +7,7 @@ use super::cursor::Cursor;
 use super::day::{DayError, Span};
 use super::frame::{DaySpan, Frame};
 use super::shelf::Shelf;
-use super::{Record, keys};
+use super::{Called, Record, keys};
 use crate::line::PassKey;
 use crate::line::event::{Event, Started};
 use crate::line::record::{Body, Input};
@@ -175,11 +175,8 @@ impl Reader {
 
     /// The run a record belongs to: the names its numbers stand for.
     pub fn started_before(&self, seq: u64) -> Result<Option<Started>, ReadError> {
-        let spans = self.spans()?;
-        let Some(span) = spans.iter().rev().find(|span| span.begin.first_seq <= seq) else {
-            return Ok(None);
-        };
-        let day = self.day(span)?;
+        let Some(span) = self.span_of_run(seq)? else { return Ok(None) };
+        let day = self.day(&span)?;
         let run = self.checked(day.run_before(seq))?;
         Ok(run.and_then(|(record, _)| started(record.body)))
     }
@@ -187,35 +184,40 @@ impl Reader {
     /// The start of the run a record belongs to, as it stands in the store; it may be of a day that is not
     /// kept any more, since each day carries the one in force.
     pub fn run_before(&self, seq: u64) -> Result<Option<Frame>, ReadError> {
-        let spans = self.spans()?;
-        let Some(span) = spans.iter().rev().find(|span| span.begin.first_seq <= seq) else {
-            return Ok(None);
-        };
-        let day = self.day(span)?;
+        let Some(span) = self.span_of_run(seq)? else { return Ok(None) };
+        let day = self.day(&span)?;
         let run = self.checked(day.run_before(seq))?;
         Ok(run.map(|(record, bytes)| Frame { seq: record.seq, bytes }))
     }
 
     /// Everything recorded about a parcel: the passes of a barcode's text, an identity key with or without
-    /// its prefix, an order number, a tag's EPC in hex, or one pass as `epoch-track`. Records of a pass stand
+    /// its prefix or in another spelling ([`Called`]), an order number, a tag's EPC in hex, or one pass as
+    /// `epoch-track`. Records of a pass stand
     /// together, the latest passes last; at most the latest sixteen. Records that name the code but belong
     /// to no pass stand among them. All days that are kept are looked through, by their indices; of each no
     /// more than the latest 256 mentions of the code, and 512 records of each pass.
     pub fn story(&self, code_or_pass: &str) -> Result<Vec<Record>, ReadError> {
         let spans = self.spans()?;
-        let code = keys::fold(code_or_pass);
-        let mut passes: Vec<PassKey> = parse_pass(code_or_pass).into_iter().collect();
+        let called = Called::of(code_or_pass);
+        let mut passes: Vec<PassKey> = called.pass().into_iter().collect();
         let mut told: BTreeMap<u64, Record> = BTreeMap::new();
         let mut groups: Vec<Vec<u64>> = Vec::new();
         // Newest day first, newest mention first: the limits keep the latest.
         for span in spans.iter().rev() {
-            for record in self.mentioning(span, keys::hash_code(&code), STORY_MENTIONS)? {
-                if !keys::codes(&record.body).contains(&code) {
+            let mut naming = Vec::new();
+            for code in called.codes() {
+                naming.extend(self.mentioning(span, keys::hash_code(code), STORY_MENTIONS)?);
+            }
+            naming.sort_by_key(|record| std::cmp::Reverse(record.seq));
+            for record in naming {
+                if !called.is_code_of(&record.body) {
                     continue;
                 }
                 match record.body.pass() {
                     Some(pass) if passes.contains(&pass) || passes.len() >= STORY_PASSES => {}
                     Some(pass) => passes.push(pass),
+                    // Found under each of its codes.
+                    None if told.contains_key(&record.seq) => {}
                     None => {
                         groups.push(vec![record.seq]);
                         told.insert(record.seq, record);
@@ -239,6 +241,14 @@ impl Reader {
         groups.sort();
         // A record is told once, with the first group it belongs to.
         Ok(groups.into_iter().flatten().filter_map(|seq| told.remove(&seq)).collect())
+    }
+
+    /// The day that tells which run record `seq` belongs to: its own, or the oldest, which carries the run that was
+    /// in force when it began.
+    pub(super) fn span_of_run(&self, seq: u64) -> Result<Option<Span>, ReadError> {
+        let mut spans = self.spans()?;
+        let own = spans.iter().rposition(|span| span.begin.first_seq <= seq).unwrap_or(0);
+        Ok((own < spans.len()).then(|| spans.swap_remove(own)))
     }
 
     /// Records of a day that may mention this, newest first.
@@ -275,10 +285,4 @@ pub(super) fn started(body: Body) -> Option<Started> {
         Body::Input(Input::Event(Event::Started(started))) => Some(started),
         Body::Input(_) | Body::Fact(_) => None,
     }
-}
-
-/// `epoch-track`, as the status names a pass.
-fn parse_pass(text: &str) -> Option<PassKey> {
-    let (epoch, track) = text.trim().split_once('-')?;
-    Some(PassKey { epoch: epoch.parse().ok()?, track: track.parse().ok()? })
 }

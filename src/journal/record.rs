@@ -1,4 +1,4 @@
-//! A record as bytes: a frame, of version 1 or 2 around the same body.
+//! A record as bytes: a frame, of version 1, 2 or 3 around the same body.
 //!
 //! ```text
 //!  0     1       9           17      21      25
@@ -10,28 +10,37 @@
 //!  +-----+-------+-----------+-------+-------+-------------+----------------------------+
 //!  | 2   | seq   | event seq | len   | crc32 | link (32)   | body: RecordV1 in bincode  |
 //!  +-----+-------+-----------+-------+-------+-------------+----------------------------+
+//!
+//!  0     1       9           17      21      25            57     58          58 + n
+//!  +-----+-------+-----------+-------+-------+-------------+------+-----------+----------------------------+
+//!  | 3   | seq   | event seq | len   | crc32 | link (32)   | n    | about (n) | body: RecordV1 in bincode  |
+//!  +-----+-------+-----------+-------+-------+-------------+------+-----------+----------------------------+
 //! ```
 //! Numbers of the header are big-endian; event seq 0 means *no milestone*; the link is the chain's up to
 //! and with this record ([`super::chain`]). The CRC covers everything but itself. bincode has no schema and
 //! would decode most flipped bits to a wrong value, so nothing is decoded before the CRC agrees, and all of
 //! the body must be used.
 //!
-//! The store writes version 2. Version 1 is what days before it hold, and what the in-flight log writes:
-//! records there are not numbered among the milestones yet, and so cannot be chained.
+//! The store writes version 3, whose *about* ([`super::about`]) is what a claim bundle shows of records that
+//! are not the parcel's; days before it hold version 2. Version 1 is what days before those hold, and what the
+//! in-flight log writes: records there are not numbered among the milestones yet, and so cannot be chained.
 //!
 //! A change of the body's shape is a `RecordV2` beside the one here with the next version byte, never an edit.
 
 use serde::{Deserialize, Serialize};
 
+use super::about::{About, outlined};
 use super::chain::{Digest, HASH_BYTES, Link};
 use super::{Numbered, Record};
-use crate::line::Tick;
 use crate::line::record::{Alarm, Body, Entry, Fact, Severity};
+use crate::line::{PassKey, Tick};
 
 /// Version byte of an unchained frame.
 const UNCHAINED: u8 = 1;
 /// Version byte of a chained frame.
 const CHAINED: u8 = 2;
+/// Version byte of a chained frame that says what it is about.
+const OUTLINED: u8 = 3;
 
 /// What both versions begin with: all that a length can be read from.
 pub(super) const COMMON_HEADER: usize = 25;
@@ -39,6 +48,8 @@ pub(super) const COMMON_HEADER: usize = 25;
 const CANONICAL_HEADER: usize = 21;
 /// Bytes before the body of a chained frame.
 pub(super) const CHAINED_HEADER: usize = COMMON_HEADER + HASH_BYTES;
+/// Bytes before what a frame says that it is about; the last one is its length.
+const ABOUT_FROM: usize = CHAINED_HEADER + 1;
 
 /// Largest value given to sled: a page of more than a quarter of a 512 KiB segment becomes a file under
 /// `blobs/`, which sled never syncs, and a page holds up to seventeen values before it is split. Longer
@@ -98,7 +109,7 @@ pub enum DecodeError {
         came: usize,
     },
     /// Written by a newer program, or damaged.
-    #[error("version {0} is not known here (1 and 2 are)")]
+    #[error("version {0} is not known here (1 to 3 are)")]
     Version(u8),
     /// The checksum does not agree.
     #[error("CRC32 {expected:08x} expected, {came:08x} came")]
@@ -119,6 +130,14 @@ pub enum DecodeError {
     /// The body does not decode, or not to its end.
     #[error("body: {0}")]
     Body(String),
+    /// What it says in public is not what its body says.
+    #[error("it says that it is of pass {said:?}, its body is of pass {body:?}")]
+    About {
+        /// In the header.
+        said: Option<PassKey>,
+        /// In the body.
+        body: Option<PassKey>,
+    },
 }
 
 /// What a header says, once its CRC has agreed.
@@ -161,7 +180,30 @@ pub(super) fn frame_v1(frame: &mut Vec<u8>, seq: u64, event_seq: Option<u64>, bo
     seal(&mut frame[from..]);
 }
 
-/// A chained frame around a body, behind what `frame` holds already; returns its link.
+/// A chained frame that says what it is about, behind what `frame` holds already; returns its link.
+pub(super) fn frame_v3(
+    frame: &mut Vec<u8>,
+    seq: u64,
+    event_seq: Option<u64>,
+    about: &About,
+    body: &[u8],
+    before: Link,
+) -> Link {
+    let (from, about) = (frame.len(), about.bytes());
+    push_header(frame, OUTLINED, seq, event_seq, body);
+    let canonical = Digest::of(&[&frame[from..from + CANONICAL_HEADER], body]);
+    let link = before.next(&outlined(&about, &canonical));
+    frame.extend_from_slice(&link.0);
+    // No longer than `ABOUT_MOST`.
+    frame.push(u8::try_from(about.len()).unwrap_or(u8::MAX));
+    frame.extend_from_slice(&about);
+    frame.extend_from_slice(body);
+    seal(&mut frame[from..]);
+    link
+}
+
+/// A chained frame as the version before wrote it, behind what `frame` holds already; returns its link.
+#[cfg(test)]
 pub(super) fn frame_v2(
     frame: &mut Vec<u8>,
     seq: u64,
@@ -227,6 +269,10 @@ fn header_len(first: &[u8]) -> Result<usize, DecodeError> {
     match first[0] {
         UNCHAINED => Ok(COMMON_HEADER),
         CHAINED => Ok(CHAINED_HEADER),
+        OUTLINED => {
+            let short = DecodeError::Length { expected: ABOUT_FROM, came: first.len() };
+            Ok(ABOUT_FROM + usize::from(*first.get(CHAINED_HEADER).ok_or(short)?))
+        }
         other => Err(DecodeError::Version(other)),
     }
 }
@@ -261,16 +307,29 @@ pub(super) fn event_of(bytes: &[u8]) -> Option<u64> {
     (event_seq != 0).then_some(event_seq)
 }
 
-/// Digest of the canonical record in a whole frame of either version.
-pub(super) fn digest(bytes: &[u8]) -> Result<Digest, DecodeError> {
+/// Digest of the canonical record in a whole frame of any version.
+pub(super) fn canonical(bytes: &[u8]) -> Result<Digest, DecodeError> {
     let header = header_len(bytes)?;
     let body = bytes.get(header..).ok_or(DecodeError::Length { expected: header, came: bytes.len() })?;
     Ok(Digest::of(&[&bytes[..CANONICAL_HEADER], body]))
 }
 
+/// Digest of the record in a whole frame of any version: what the chain is made of.
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, DecodeError> {
+    let canonical = canonical(bytes)?;
+    Ok(about(bytes).map_or(canonical, |about| outlined(about, &canonical)))
+}
+
+/// What a frame says that it is about; `None` in one of a version that does not say.
+pub(super) fn about(bytes: &[u8]) -> Option<&[u8]> {
+    let outlined = bytes.first() == Some(&OUTLINED);
+    let length = usize::from(*bytes.get(CHAINED_HEADER)?);
+    bytes.get(ABOUT_FROM..ABOUT_FROM + length).filter(|_| outlined)
+}
+
 /// The link a chained frame carries.
 pub(super) fn link(bytes: &[u8]) -> Option<Link> {
-    let chained = bytes.first() == Some(&CHAINED);
+    let chained = matches!(bytes.first(), Some(&(CHAINED | OUTLINED)));
     let link = bytes.get(COMMON_HEADER..CHAINED_HEADER)?.try_into().ok()?;
     chained.then_some(Link(link))
 }
@@ -283,6 +342,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         .map_err(|error| DecodeError::Body(error.to_string()))?;
     if consumed != body.len() {
         return Err(DecodeError::Body(format!("{consumed} of {} bytes used", body.len())));
+    }
+    if let Some(about) = about(bytes) {
+        let (said, body) = (About::read(about).and_then(|about| about.pass), shape.body.pass());
+        if said != body {
+            return Err(DecodeError::About { said, body });
+        }
     }
     Ok(Record {
         seq: head.seq,

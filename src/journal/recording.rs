@@ -56,6 +56,12 @@ pub trait Recording {
     /// The record that began the run which record `seq` belongs to.
     fn run_before(&self, seq: u64) -> Result<Option<Record>, RecordingError>;
 
+    /// Name of the configuration of the run that record `seq` belongs to, where its day has it from the day before:
+    /// the number of the start, and the hash. Who knows of none is believed: the archive is searched then.
+    fn configured_before(&self, _seq: u64) -> Result<Option<(u64, String)>, RecordingError> {
+        Ok(None)
+    }
+
     /// Hashes of the configurations that are kept.
     fn configs(&self) -> Result<Vec<String>, RecordingError>;
 
@@ -81,10 +87,17 @@ impl Recording for Reader {
     }
 
     fn run_before(&self, seq: u64) -> Result<Option<Record>, RecordingError> {
-        let Some(span) = self.spans()?.into_iter().rev().find(|span| span.begin.first_seq <= seq) else {
-            return Ok(None);
-        };
+        let Some(span) = self.span_of_run(seq)? else { return Ok(None) };
         Ok(self.on_day(&span.name, |day| day.run_before(seq))?.map(|(record, _)| record))
+    }
+
+    fn configured_before(&self, seq: u64) -> Result<Option<(u64, String)>, RecordingError> {
+        let Some(span) = self.span_of_run(seq)? else { return Ok(None) };
+        let found = self.on_day(&span.name, |day| {
+            let Some((run, _)) = day.run_before(seq)? else { return Ok(None) };
+            Ok(day.configured(run.seq)?.map(|hash| (run.seq, hash)))
+        });
+        Ok(found?)
     }
 
     fn configs(&self) -> Result<Vec<String>, RecordingError> {

@@ -32,6 +32,7 @@ use super::inflight::{Bodies, Log, SNAPSHOT_LIMIT};
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
+use super::outliner::Outliner;
 use super::shelf::Shelf;
 use super::slip::SlipError;
 use super::space::{Space, Watch};
@@ -136,6 +137,8 @@ pub(super) struct Writer {
     /// Nobody can send any more.
     ended: bool,
     pub(super) store: Option<Store>,
+    /// Makes frames behind what is durable.
+    pub(super) outliner: Outliner,
     /// Last snapshot of the core, until it is in the store.
     pub(super) snapshot: Option<(u64, Vec<u8>)>,
     pub(super) retry_at: Option<Tick>,
@@ -192,6 +195,7 @@ impl Writer {
             draining: false,
             ended: false,
             store: None,
+            outliner: Outliner::default(),
             snapshot: None,
             retry_at: None,
             log_retry_at: None,

@@ -40,6 +40,11 @@ pub enum RecordedQuestion {
         /// A record of that run.
         seq: u64,
     },
+    /// The configuration of a run, where its name was carried from day to day.
+    Configured {
+        /// A record of that run.
+        seq: u64,
+    },
     /// Hashes of the configurations that are kept.
     Configs,
     /// The files of one.

@@ -159,12 +159,7 @@ async fn look_up<T: Send + 'static>(
     look: impl FnOnce(&str) -> Result<T, StoryError> + Send + 'static,
 ) -> Result<T, Response> {
     let code = question.code.trim().to_owned();
-    if code.is_empty() || code.len() > LONGEST_CODE {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            format!("a code has 1 to {LONGEST_CODE} bytes, not {}", code.len()),
-        ));
-    }
+    check_code(&code).map_err(|fault| refuse(StatusCode::BAD_REQUEST, fault))?;
     let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "others are being looked up; ask again"));
     };
@@ -243,6 +238,20 @@ pub enum AskFault {
     /// No code looks like that.
     #[error("a code has 1 to {LONGEST_CODE} bytes and no control characters")]
     Code,
+}
+
+/// No code of a parcel has this length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a code has 1 to {LONGEST_CODE} bytes, not {0}")]
+pub struct CodeLength(usize);
+
+/// Whether a code can be looked for; also asked by the commands before they ask for it.
+///
+/// # Errors
+/// [`CodeLength`].
+pub fn check_code(code: &str) -> Result<(), CodeLength> {
+    let bytes = code.trim().len();
+    if (1..=LONGEST_CODE).contains(&bytes) { Ok(()) } else { Err(CodeLength(bytes)) }
 }
 
 /// Whether a question is well-formed; also asked by the commands before they send it.

@@ -30,25 +30,31 @@ impl<'a> Configurations<'a> {
     /// The configuration of the run that record `seq` belongs to.
     pub fn before(&mut self, seq: u64) -> Result<Arc<Site>, ReplayError> {
         match self.recording.run_before(seq)? {
-            Some(run) => self.of_run(&run),
+            Some(run) => {
+                let carried = self.recording.configured_before(seq)?;
+                self.of(&run, carried.filter(|(start, _)| *start == run.seq).map(|(_, hash)| hash))
+            }
             None => self.given(0, None, "the start of this run is not in the store"),
         }
     }
 
     /// The configuration of the run that this record starts.
     pub fn of_run(&mut self, run: &Record) -> Result<Arc<Site>, ReplayError> {
+        self.of(run, None)
+    }
+
+    fn of(&mut self, run: &Record, carried: Option<String>) -> Result<Arc<Site>, ReplayError> {
         let Body::Input(Input::Event(Event::Started(started))) = &run.body else {
             return self.given(run.seq, None, "its record is no start");
         };
-        match self.named(run.seq)? {
+        match self.named(run.seq)?.or(carried) {
             Some(hash) => match self.load(&hash) {
                 Err(ReplayError::Recording(error @ (RecordingError::Config(_) | RecordingError::Ask(_)))) => {
                     self.given(run.seq, Some(started), &error.to_string())
                 }
                 loaded => loaded,
             },
-            // An older program named none; or the day with the name is deleted, and the start itself was
-            // carried on into this day.
+            // An older program named none, or did not carry the name into this day with the start.
             None => self.alike(run.seq, started),
         }
     }
@@ -107,14 +113,25 @@ impl<'a> Configurations<'a> {
 
     /// The newest archived configuration that gives the names this start has recorded.
     fn alike(&mut self, run: u64, started: &Started) -> Result<Arc<Site>, ReplayError> {
+        let mut found: Vec<(String, Arc<Site>)> = Vec::new();
         for hash in self.recording.configs()? {
             let Ok(site) = self.load(&hash) else { continue };
             if fits(&site, started) {
-                self.warn(format!(
-                    "the run that record {run} began names no configuration; {hash} has its plan, chutes and readers"
-                ));
-                return Ok(site);
+                found.push((hash, site));
             }
+        }
+        if let [(hash, site), others @ ..] = &found[..] {
+            let doubt = match others.len() {
+                0 => "it is the only one that does".to_owned(),
+                more => format!(
+                    "{more} older ones do, too, and one of them may have been in force: expect differences"
+                ),
+            };
+            self.warn(format!(
+                "which configuration the run that record {run} began had is not in the store; {hash} of its archive has \
+                 the recorded plan, chutes and readers, and {doubt}"
+            ));
+            return Ok(Arc::clone(site));
         }
         self.given(
             run,

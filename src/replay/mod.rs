@@ -32,7 +32,7 @@ pub use kpi::{Kpis, PARCELS_MOST};
 pub use period::{BadTime, Moment, Period};
 pub use prove::{Different, Finding, Proof, prove};
 pub use trial::{Changed, Trial, TrialError, trial};
-pub use walk::Walked;
+pub use walk::{Walked, zone};
 
 use crate::journal::RecordingError;
 use crate::line::RestartError;
@@ -114,4 +114,11 @@ pub struct Stamp {
 /// A wall stamp as people and programs read it: RFC 3339, UTC, with microseconds.
 pub fn utc(wall_us: i64) -> String {
     jiff::Timestamp::from_microsecond(wall_us).map_or_else(|_| format!("{wall_us} µs"), |at| at.to_string())
+}
+
+/// A wall stamp as the clock on the wall of the site showed it, with its offset; UTC where there is no such zone.
+pub fn local(wall_us: i64, zone: &str) -> String {
+    let Ok(at) = jiff::Timestamp::from_microsecond(wall_us) else { return format!("{wall_us} µs") };
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S.%3f %:z").to_string()
 }

@@ -75,8 +75,10 @@ pub(super) fn bounds(
         None => last.last_seq,
     };
     if from > to || from > last.last_seq {
-        let wall =
-            |seq| Ok::<_, RecordingError>(wall_of(recording, seq)?.map_or_else(String::new, super::utc));
+        let wall = |seq| {
+            let at = wall_of(recording, seq)?;
+            Ok::<_, RecordingError>(at.map_or_else(String::new, |at| super::local(at, zone)))
+        };
         return Err(ReplayError::NothingThere { first: wall(first.first_seq)?, last: wall(last.last_seq)? });
     }
     Ok((from, to))

@@ -63,6 +63,16 @@ impl Stretch {
     }
 }
 
+/// Time zone of the newest run, IANA name: in which times are meant that say none.
+///
+/// # Errors
+///
+/// The recording cannot be read.
+pub fn zone(recording: &dyn Recording) -> Result<String, ReplayError> {
+    let last = recording.days()?.last().map_or(0, |day| day.last_seq);
+    Configurations::new(recording, None).zone(last)
+}
+
 /// Feeds the wanted time again.
 pub(super) fn walk(
     recording: &dyn Recording,

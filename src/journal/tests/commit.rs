@@ -3,6 +3,7 @@ use std::path::Path;
 use super::super::Record;
 use super::super::chain::Link;
 use super::super::day::Begin;
+use super::super::outliner::Outliner;
 use super::super::record;
 use super::*;
 use crate::line::Tick;
@@ -22,7 +23,7 @@ fn push(batch: &mut Batch, seq: u64) {
 }
 
 fn batch(numbers: impl IntoIterator<Item = u64>, link: Link) -> Batch {
-    let mut batch = Batch::behind(link, None);
+    let mut batch = Batch::behind(link, Outliner::default(), None);
     numbers.into_iter().for_each(|seq| push(&mut batch, seq));
     batch
 }

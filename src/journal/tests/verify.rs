@@ -1,7 +1,7 @@
 //! `verify` against real stores, really altered.
 
 use super::super::anchor::Anchor;
-use super::super::chain::{Digest, Link};
+use super::super::chain::Link;
 use super::super::signing::PublicKey;
 use super::super::verify::{Report, Source, SourceError, Verdict, Witness, examine};
 use super::*;
@@ -187,7 +187,7 @@ fn make_anew(directory: &Path, seq: u64, to: u64) {
         if at == seq {
             *bad.last_mut().unwrap() ^= 1;
         }
-        link = link.next(&Digest::of(&[&bad[..21], &bad[57..]]));
+        link = link.next(&Frame { seq: at, bytes: bad.clone() }.digest().unwrap());
         exchange(directory, day_of(at), &good, &relinked(&bad, link));
     }
 }
