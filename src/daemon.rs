@@ -90,7 +90,7 @@ pub enum RunError {
     #[error(transparent)]
     Journal(#[from] crate::journal::StartError),
     /// A small file of the store.
-    #[error("{0}; the user that runs sortd must be able to write in [store] directory")]
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
     Store(#[from] crate::journal::SlipError),
     /// The store never opened.
     #[error(transparent)]

@@ -4,11 +4,13 @@
 //! The journal thread takes the lock of the shelf only when a day begins or ends; readers only to take a
 //! reference. Opening a day happens under a lock that the journal thread never takes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::day::{self, Day, DayError, Read, Span};
+use super::facsimile;
 use super::frame::DaySpan;
 use super::gone;
 use super::quarantine::{self, Quarantined};
@@ -28,6 +30,8 @@ pub(super) struct Shelf {
     /// Days opened for reading, as long as anyone holds them: sled opens a Db once only.
     lent: Mutex<Vec<(String, Weak<Day>)>>,
     suspect: AtomicBool,
+    /// Records of an archive that could not be read, though they may be what was asked for: first and last.
+    unread: Mutex<BTreeSet<(u64, u64)>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,14 +53,16 @@ impl Shelf {
             days: RwLock::default(),
             lent: Mutex::default(),
             suspect: AtomicBool::new(false),
+            unread: Mutex::default(),
         }
     }
 
     /// The days of a copy, none of which is ever written or moved.
-    pub fn of_archive(directory: PathBuf, cache: u64, spans: Vec<Span>) -> Shelf {
+    pub fn of_archive(directory: PathBuf, cache: u64, spans: Vec<Span>, open: Option<Day>) -> Shelf {
         let mut shelf = Shelf::new(directory, cache, Board::default(), Arc::default());
         shelf.archive = true;
         shelf.ready(spans, None);
+        shelf.change(|days| days.other = open.map(Arc::new));
         shelf
     }
 
@@ -176,7 +182,12 @@ impl Shelf {
             None => {
                 // The slot is emptied first, so that there are never more than two.
                 drop(self.change(|days| days.other.take()));
-                let day = Day::open(&self.directory.join("days"), name, self.cache, Read::Ends)?;
+                let days = self.directory.join("days");
+                let day = if self.archive {
+                    facsimile::open(&days, name, self.cache)?
+                } else {
+                    Day::open(&days, name, self.cache, Read::Ends)?
+                };
                 Arc::new(day.ok_or_else(|| super::day::damaged(name, "it opens empty".to_owned()))?)
             }
         };
@@ -194,7 +205,25 @@ impl Shelf {
                 return Ok(found);
             }
         }
-        self.day(&span.name)?.find(hash, max)
+        let day = self.day(&span.name)?;
+        let found = day.find(hash, max)?;
+        day.unread().into_iter().for_each(|stretch| self.passed_over(stretch));
+        Ok(found)
+    }
+
+    /// Whether these are the days of a copy, of which what can be read is read.
+    pub fn is_archive(&self) -> bool {
+        self.archive
+    }
+
+    /// Notes records that could not be read.
+    pub fn passed_over(&self, stretch: (u64, u64)) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(stretch);
+    }
+
+    /// Records that could not be read so far, though they may be what was asked for.
+    pub fn unread(&self) -> Vec<(u64, u64)> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn open_day(&self, name: &str) -> Option<Arc<Day>> {
