@@ -111,7 +111,7 @@ pub fn collect(
         .collect();
     let kept_from = days.first().filter(|day| day.first_seq > 1).map(|day| day.name.as_str());
     evidence.missing = missing(&evidence, &shown, &wanted, kept_from);
-    evidence.missing.extend(holes.into_iter().map(hole));
+    evidence.missing.extend(holes.into_iter().chain(source.unread()).map(hole));
     add_files(&evidence, &proof, &mut files);
     Ok((evidence, files))
 }

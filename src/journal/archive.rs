@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::day::{self, Day, DayError, Sealed, Span};
 use super::facsimile;
+use super::opening::Checkpoint;
 use super::reader::Reader;
 use super::shelf::Shelf;
 use super::slip::SlipError;
@@ -71,13 +72,15 @@ impl Archive {
         }
         let lock = share_lock(directory)?;
         let failed = |source| ArchiveError::Directory(SlipError::at(&days, source));
-        let (mut spans, mut damaged, mut open) = (Vec::new(), Vec::new(), None);
+        let (mut spans, mut damaged, mut open, mut gathered) = (Vec::new(), Vec::new(), None, Vec::new());
+        let checkpoint = Checkpoint::read(directory).ok().flatten();
         for entry in std::fs::read_dir(&days).map_err(failed)? {
             let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
-            match look(&days, &name) {
+            match look(&days, &name, checkpoint) {
                 Ok(Looked::Nothing) => {}
                 Ok(Looked::Sealed(span)) => spans.push(span),
-                Ok(Looked::Open(day)) => {
+                Ok(Looked::Open(day, why)) => {
+                    gathered.extend(why.map(|why| (name, why)));
                     spans.push(day.span());
                     open = Some(day);
                 }
@@ -88,6 +91,7 @@ impl Archive {
         spans.sort_by_key(|span| span.begin.first_seq);
         damaged.sort();
         let shelf = Shelf::of_archive(directory.to_owned(), CACHE_BYTES, spans, open);
+        gathered.into_iter().for_each(|(name, why)| shelf.was_gathered(&name, why));
         Ok(Archive {
             directory: directory.to_owned(),
             reader: Reader::new(Arc::new(shelf)),
@@ -104,6 +108,12 @@ impl Archive {
     /// Days that cannot be opened, and why.
     pub fn damaged(&self) -> &[(String, String)] {
         &self.damaged
+    }
+
+    /// Days that sled could not open as they are, or not to their end, and why: their records were gathered from what
+    /// is left of their files. Complete once everything has been read.
+    pub fn gathered(&self) -> Vec<(String, String)> {
+        self.reader.gathered().into_iter().collect()
     }
 
     /// Where the copy is: beside the days, `anchors/` and `configs/` are in it.
@@ -129,11 +139,11 @@ enum Looked {
     Nothing,
     /// Its `span` says everything.
     Sealed(Span),
-    /// It had to be opened.
-    Open(Day),
+    /// It had to be opened; gathered, and why, where it is not what it was.
+    Open(Day, Option<String>),
 }
 
-fn look(days: &Path, name: &str) -> Result<Looked, DayError> {
+fn look(days: &Path, name: &str, checkpoint: Option<Checkpoint>) -> Result<Looked, DayError> {
     if super::retention::parse_day(name).is_none() {
         return Ok(Looked::Nothing);
     }
@@ -142,6 +152,11 @@ fn look(days: &Path, name: &str) -> Result<Looked, DayError> {
         let Sealed { last_seq, last_event, .. } = sealed;
         return Ok(Looked::Sealed(Span { name: name.to_owned(), begin, last_seq, last_event }));
     }
-    let day = facsimile::open(days, name, CACHE_BYTES)?.filter(|day| !day.is_empty());
-    Ok(day.map_or(Looked::Nothing, Looked::Open))
+    // The day that was written last; its first record may lie behind the checkpoint, which is a second old.
+    let begin = slip.map(|slip| slip.begin);
+    let known_to = checkpoint.zip(begin).filter(|(checkpoint, begin)| checkpoint.epoch == begin.epoch);
+    let known_to = known_to.map_or(0, |(checkpoint, _)| checkpoint.last_seq);
+    let found = facsimile::open(days, name, CACHE_BYTES, known_to)?;
+    let day = found.day.filter(|day| !day.is_empty());
+    Ok(day.map_or(Looked::Nothing, |day| Looked::Open(day, found.gathered)))
 }

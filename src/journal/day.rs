@@ -651,7 +651,7 @@ type Pair = (sled::IVec, sled::IVec);
 
 /// Adds the start of a run, in this day or carried from the one before. Parts beyond the first stand under
 /// the key with `+` and the part behind it.
-fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
+pub(super) fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
     let key = keys::run(seq);
     let mut parts = bytes.chunks(VALUE_LIMIT);
     batch.insert(&key, parts.next().unwrap_or_default());

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::day::{Day, DayError, Read, disk};
-use super::shortcut;
+use super::day::{Day, DayError, Read, disk, read_span};
+use super::{gleaning, shortcut};
 
 /// Where facsimiles are made unless `TMPDIR` says otherwise: `/tmp` is often memory.
 const USUAL: &str = "/var/tmp";
@@ -27,14 +27,24 @@ const SLACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Names tried for a directory that nobody else has.
 const NAMES_TRIED: u32 = 1_000;
 
-/// Opens a facsimile of a day, as far as it can be read: where its end is missing, without it. `None`: it never got
-/// a record.
-pub(super) fn open(days: &Path, name: &str, cache: u64) -> Result<Option<Day>, DayError> {
+/// A day, opened as a private copy.
+#[derive(Debug)]
+pub(super) struct Facsimile {
+    /// `None`: it never got a record.
+    pub day: Option<Day>,
+    /// Why the day's own Db would not do, where its records had to be gathered from what is left of it.
+    pub gathered: Option<String>,
+}
+
+/// Opens a facsimile of a day, as far as it can be read. `known_to`: a record that is known to have been durable,
+/// and that it holds if its end is not missing.
+pub(super) fn open(days: &Path, name: &str, cache: u64, known_to: u64) -> Result<Facsimile, DayError> {
     if !days.join(name).join("db").exists() {
         // What that means is for the day to say; it opens nothing.
-        return Day::open_as_is(days, name, cache, Read::Found);
+        let day = Day::open_as_is(days, name, cache, Read::Found)?;
+        return Ok(Facsimile { day, gathered: None });
     }
-    match attempt(days, name, cache, true) {
+    let opened = match attempt(days, name, cache, true) {
         // The log alone, untouched by the first try.
         Err(DayError::Damaged { day, what }) => match attempt(days, name, cache, false) {
             // Of two reasons, the one that names a record.
@@ -44,6 +54,21 @@ pub(super) fn open(days: &Path, name: &str, cache: u64) -> Result<Option<Day>, D
             second => second,
         },
         first => first,
+    };
+    let reaches = |day: &Option<Day>| day.as_ref().map_or(0, |day| day.span().last_seq);
+    let why = match &opened {
+        Ok(day) if reaches(day) < known_to => {
+            format!("it opens up to record {}, but {known_to} was durable", reaches(day))
+        }
+        Err(DayError::Damaged { what, .. }) => what.clone(),
+        Ok(_) | Err(DayError::Disk { .. }) => return opened.map(|day| Facsimile { day, gathered: None }),
+    };
+    match (gather(days, name, cache), opened) {
+        (Ok(Some(day)), opened) if opened.as_ref().map_or(0, reaches) < day.span().last_seq => {
+            Ok(Facsimile { day: Some(day), gathered: Some(why) })
+        }
+        (Err(error @ DayError::Disk { .. }), _) => Err(error),
+        (_, opened) => opened.map(|day| Facsimile { day, gathered: None }),
     }
 }
 
@@ -52,6 +77,20 @@ fn attempt(days: &Path, name: &str, cache: u64, snaps: bool) -> Result<Option<Da
     copy(&days.join(name), &room.0.join(name), name, snaps)?;
     Day::open_as_is(&room.0, name, cache, Read::Found)
     // Here its files lose their names.
+}
+
+/// The day made anew from the records that its log still holds; `None`: there are none, or it is not known where
+/// the day begins.
+fn gather(days: &Path, name: &str, cache: u64) -> Result<Option<Day>, DayError> {
+    let path = days.join(name);
+    let Ok(Some(span)) = read_span(&path) else { return Ok(None) };
+    let log = plain_file(&path.join("db")).map_err(|error| disk(name, &error))?;
+    let room = Room::make(name)?;
+    if gleaning::gather(&log, &room.0, name, cache, &span)? {
+        Day::open_as_is(&room.0, name, cache, Read::Found)
+    } else {
+        Ok(None)
+    }
 }
 
 /// A directory that is removed again.

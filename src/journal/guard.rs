@@ -101,8 +101,19 @@ pub(super) fn sled_error(name: &str, error: &sled::Error) -> DayError {
         sled::Error::Io(_)
         | sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. } => damaged(name, error.to_string()),
+        | sled::Error::ReportableBug(_) => damaged(name, error.to_string()),
+        sled::Error::Corruption { at, .. } => {
+            let at = format!("{at:?}");
+            let digits: String = at.chars().filter(char::is_ascii_digit).collect();
+            damaged(
+                name,
+                if digits.is_empty() {
+                    "its file does not hold what was written".to_owned()
+                } else {
+                    format!("what stands at byte {digits} of its file is not what was written")
+                },
+            )
+        }
     }
 }
 

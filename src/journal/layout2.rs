@@ -22,7 +22,7 @@ use super::keys;
 use super::record::{self, VALUE_LIMIT, number};
 use crate::line::Tick;
 
-const BLOCKS: &[u8] = b"blocks";
+pub(super) const BLOCKS: &[u8] = b"blocks";
 const TAIL: &[u8] = b"tail";
 pub(super) const TAIL_KEY: &[u8] = b"t";
 

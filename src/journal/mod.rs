@@ -70,6 +70,7 @@ mod cursor;
 mod day;
 mod facsimile;
 mod frame;
+mod gleaning;
 mod gone;
 mod guard;
 mod handle;

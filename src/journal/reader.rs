@@ -173,6 +173,10 @@ impl Reader {
         if self.shelf.is_archive() { Ok(self.day(span)?.legible_from(from)) } else { Ok(None) }
     }
 
+    pub(super) fn gathered(&self) -> std::collections::BTreeMap<String, String> {
+        self.shelf.gathered()
+    }
+
     /// Records of a copy that [`Self::story`] could not read, though they may tell of what was asked for: first and
     /// last of each stretch.
     pub fn unread(&self) -> Vec<(u64, u64)> {

@@ -80,6 +80,8 @@ pub struct Examiner {
     last_day: Option<String>,
     /// First of the records that do not follow, if none follows from one of them.
     tail: Option<u64>,
+    /// Days behind the last one that could be read, and why they cannot be.
+    lost_days: Vec<(String, String)>,
     /// Why the rest of this day cannot be read.
     cut: Option<String>,
     /// First of the records that follow from each other up to here: an anchor that agrees speaks of each of them.
@@ -125,6 +127,7 @@ impl Examiner {
             spoken_to: 0,
             last_day: None,
             tail: None,
+            lost_days: Vec::new(),
             cut: None,
             follows_from: 0,
             behind: Vec::new(),
@@ -384,6 +387,14 @@ impl Examiner {
         (at.link, at.lost) = (None, true);
     }
 
+    /// A whole day behind the last one that could be read cannot be: the records end before it, as far as something
+    /// else knows that there were any.
+    pub fn unreadable_end(&mut self, day: String, what: String) {
+        self.end_day(false);
+        self.last_day = Some(day.clone());
+        self.lost_days.push((day, what));
+    }
+
     fn end_day(&mut self, last: bool) {
         let (Some(day), Some(at)) = (self.day.take(), self.at) else { return };
         if at.lost || at.seq >= day.last_seq {
@@ -492,6 +503,13 @@ impl Examiner {
             !lost && ((same && beyond) || witness.epoch > epoch)
         });
         let short = short.max_by_key(|witness| (witness.seq.is_some(), witness.seq));
+        for (day, what) in std::mem::take(&mut self.lost_days) {
+            if short.is_some() {
+                self.finding(format!("Day {day} cannot be read: {what}."));
+            } else {
+                self.altered(last + 1, &day, what);
+            }
+        }
         let tail = self.tail.filter(|from| signed.is_none() && self.spoken_to < *from);
         if let Some(forged) = self.forged.take() {
             self.fault(forged.bad, forged.kind);

@@ -45,6 +45,11 @@ pub trait Source {
     }
     /// The anchors in order, and what of their files is damaged.
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError>;
+    /// Days whose records had to be gathered from what is left of their files, and why; asked for when all of them
+    /// have been read.
+    fn gathered(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// What else knows how far the records went.
     fn witnesses(&self) -> Result<Vec<Witness>, SourceError>;
     /// Other files that are not as they were written, and what was put aside: findings and notes.
@@ -77,7 +82,12 @@ pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, S
         examine_day(source, day, &mut examiner)?;
     }
     for (name, what) in damaged {
-        examiner.unreadable(&name, named(&what), what);
+        examiner.unreadable_end(name, what);
+    }
+    for (name, why) in source.gathered() {
+        examiner.finding(format!(
+            "The file of day {name} is damaged ({why}): its records were gathered from what is left of it."
+        ));
     }
     Ok(examiner.finish(&witnesses))
 }
@@ -152,6 +162,10 @@ impl Source for Archive {
 
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError> {
         anchor_reader::all(self.directory()).map_err(|error| SourceError::Failed(error.to_string()))
+    }
+
+    fn gathered(&self) -> Vec<(String, String)> {
+        Archive::gathered(self)
     }
 
     fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
