@@ -47,7 +47,8 @@ use crate::device::sink::EventSink;
 use crate::device::{camera, gate, scanner, sorter};
 use crate::identify::CarrierRules;
 use crate::journal::{
-    ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError, RegisterEntry,
+    ConfigFile, Journal, JournalHandle, JournalSettings, JournalState, Opened, Opening, OpeningError,
+    RegisterEntry,
 };
 use crate::line::event::{Command, Event, Started};
 use crate::line::record::{Alarm, Severity};
@@ -76,6 +77,9 @@ const ANSWERS_WAITING: usize = 256;
 
 /// Time the PLC task is given to write that no more parcels are wanted: some polls.
 const LEAVE_GRACE: Duration = Duration::from_millis(300);
+
+/// While the store is not open, whoever started the daemon is told why it is not ready this often.
+const STORE_LOOK: Duration = Duration::from_secs(5);
 
 /// Time the tasks are given to end by themselves.
 const JOIN_GRACE: Duration = Duration::from_secs(5);
@@ -143,7 +147,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let (taken_up, store) = match taken_up {
         Some(taken_up) => (taken_up, Store::Opening(opening)),
         None => {
-            let opened = opening.wait()?;
+            let opened = wait_for_store(&opening, &handle)?;
             (recovery::from_store(&site, &opened), Store::Open(Box::new(opened)))
         }
     };
@@ -184,6 +188,37 @@ fn archive(store: &Path, sources: &[ConfigFile]) -> String {
         );
         crate::journal::config_hash(sources)
     })
+}
+
+/// Waits for the store, however long its disk takes: leaving would not make room on it, and a service manager gives
+/// up on who leaves too often. Until the store is open the line does not know where it was, so no parcel is asked
+/// for.
+fn wait_for_store(opening: &Opening, handle: &JournalHandle) -> Result<Opened, RunError> {
+    let mut said = None;
+    loop {
+        if let Some(opened) = opening.wait_for(STORE_LOOK)? {
+            return Ok(opened);
+        }
+        let status = handle.status();
+        let why = match status.state {
+            JournalState::Stalled(why) => why,
+            JournalState::Opening | JournalState::Running | JournalState::Closed => String::new(),
+        };
+        if why.is_empty() {
+            systemd::waiting("the store is being opened", STORE_LOOK * 6);
+            continue;
+        }
+        systemd::waiting(&format!("the store cannot be opened: {why}"), STORE_LOOK * 6);
+        if said.as_ref() != Some(&why) {
+            tracing::error!(
+                why,
+                free_mib = status.free_mib,
+                remedy = "make room on the disk of [store] directory, or repair it; sortd waits and goes on by itself",
+                "the store cannot be opened, and the line does not start without it"
+            );
+            said = Some(why);
+        }
+    }
 }
 
 /// The store, open or on its way.

@@ -237,9 +237,14 @@ impl Day {
         match Day::open_as_is(days, name, cache, read) {
             Err(DayError::Damaged { what, .. }) if shortcut::set_aside(&path) => {
                 tracing::info!(day = name, why = what, "the day is opened again, from its log alone");
-                let again = Day::open_as_is(days, name, cache, read)?;
-                shortcut::drop_aside(&path);
-                Ok(again)
+                match Day::open_as_is(days, name, cache, read)? {
+                    // There is no shortcut into a log that never held anything.
+                    None => Err(damaged(name, what)),
+                    again => {
+                        shortcut::drop_aside(&path);
+                        Ok(again)
+                    }
+                }
             }
             // Opening writes a new shortcut, for which a full disk may have no room.
             Err(DayError::Disk { .. }) if space::is_full(&path) && shortcut::give_up(&path) => {

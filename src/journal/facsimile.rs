@@ -51,6 +51,8 @@ pub(super) fn open(days: &Path, name: &str, cache: u64, known_to: u64) -> Result
             Err(DayError::Damaged { .. }) if what.starts_with("record ") => {
                 Err(DayError::Damaged { day, what })
             }
+            // What there is a shortcut into has held something.
+            Ok(None) => Err(DayError::Damaged { day, what }),
             second => second,
         },
         first => first,

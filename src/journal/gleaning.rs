@@ -16,10 +16,10 @@ use std::path::Path;
 use super::block::{self, Block};
 use super::day::{DayError, SpanSlip, add_run, disk, encode_head};
 use super::guard::{guarded, open_sled};
+use super::keys;
 use super::layout2::BLOCKS;
 use super::reader::started;
 use super::record::{self, VALUE_LIMIT};
-use super::keys;
 
 /// Bytes of the file looked at together.
 const WINDOW: usize = 4 * 1024 * 1024;
@@ -163,6 +163,9 @@ mod tests {
         let told: Vec<(u64, u64)> = found.iter().map(|(first, place)| (*first, place.next_seq)).collect();
         assert_eq!(told, [(1, 9), (9, 13)]);
         assert_eq!(found[&9].offset, (WINDOW - 40) as u64);
-        assert!(find(&File::open(&path).unwrap(), 2).unwrap().keys().eq([&9]), "earlier ones are another day's");
+        assert!(
+            find(&File::open(&path).unwrap(), 2).unwrap().keys().eq([&9]),
+            "earlier ones are another day's"
+        );
     }
 }

@@ -283,7 +283,9 @@ impl Reader {
         let mut records = Vec::new();
         for seq in found {
             match day.record(seq) {
-                Err(DayError::Damaged { .. }) if self.shelf.is_archive() => self.shelf.passed_over((seq, seq)),
+                Err(DayError::Damaged { .. }) if self.shelf.is_archive() => {
+                    self.shelf.passed_over((seq, seq))
+                }
                 read => records.push(self.checked(read)?),
             }
         }

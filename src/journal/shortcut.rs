@@ -69,7 +69,11 @@ pub(super) fn drop_aside(day: &Path) {
     let Ok(entries) = fs::read_dir(day) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if name.to_str().and_then(|name| name.strip_prefix(ASIDE)).is_some_and(|name| name.starts_with(PREFIX)) {
+        if name
+            .to_str()
+            .and_then(|name| name.strip_prefix(ASIDE))
+            .is_some_and(|name| name.starts_with(PREFIX))
+        {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -90,7 +94,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for n in 0_u32..2 {
             let db = sled::open(directory.path()).unwrap();
-            db.insert(n.to_be_bytes(), &[7; 100]).unwrap();
+            db.insert(n.to_be_bytes(), vec![7; 100]).unwrap();
             db.flush().unwrap();
         }
         let snap = snaps(directory.path()).pop().unwrap();

@@ -67,7 +67,9 @@ impl SlipError {
                 ErrorKind::ReadOnlyFilesystem => {
                     "the file system is mounted read-only, perhaps after an error: check the disk and mount it again"
                 }
-                ErrorKind::PermissionDenied => "the user that runs sortd must be able to write in [store] directory",
+                ErrorKind::PermissionDenied => {
+                    "the user that runs sortd must be able to write in [store] directory"
+                }
                 _ => "check [store] directory and its disk",
             },
             SlipError::Damaged { .. } => "put the file aside, and keep a copy of it",

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEVICE, JournalSettings};
 use super::gone;
 use super::retention::{self, Limits};
 use super::writer::Writer;
+use super::{DEVICE, JournalSettings};
 use crate::line::Tick;
 use crate::line::record::{Alarm, Severity};
 

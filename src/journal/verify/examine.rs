@@ -383,7 +383,14 @@ impl Examiner {
     pub fn unreadable(&mut self, day: &str, seq: Option<u64>, what: String) {
         let next = self.at.map_or(1, |at| at.seq + 1);
         self.altered(seq.unwrap_or(next).max(next), day, what);
-        let at = self.at.get_or_insert(At { epoch: 0, seq: 0, event_seq: 0, link: None, lost: true, events_lost: true });
+        let at = self.at.get_or_insert(At {
+            epoch: 0,
+            seq: 0,
+            event_seq: 0,
+            link: None,
+            lost: true,
+            events_lost: true,
+        });
         (at.link, at.lost) = (None, true);
     }
 
@@ -602,7 +609,8 @@ impl Examiner {
             spoken_to = spoken_to.max(Some(to));
         }
         match spoken_to {
-            Some(spoken) if spoken < last => {
+            // Where one does, and the records do not lead to it, the verdict says so.
+            Some(spoken) if spoken < last && self.anchors.iter().all(|anchor| anchor.claim.seq <= spoken) => {
                 self.note(format!("No anchor speaks of records {} to {last} yet.", spoken + 1));
             }
             Some(_) => {}

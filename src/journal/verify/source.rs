@@ -23,7 +23,8 @@ pub enum SourceError {
 impl From<ReadError> for SourceError {
     fn from(error: ReadError) -> SourceError {
         match error {
-            ReadError::Damaged { .. } => SourceError::Damaged(error.to_string()),
+            // Whoever examines a day knows which one it is.
+            ReadError::Damaged { what, .. } => SourceError::Damaged(what),
             ReadError::NotOpenYet | ReadError::Disk { .. } => SourceError::Failed(error.to_string()),
         }
     }
