@@ -82,7 +82,7 @@ impl Archive {
                 Ok(Looked::Open(day, why)) => {
                     gathered.extend(why.map(|why| (name, why)));
                     spans.push(day.span());
-                    open = Some(day);
+                    open = Some(*day);
                 }
                 Err(DayError::Damaged { day, what }) => damaged.push((day, what)),
                 Err(DayError::Disk { day, what }) => return Err(ArchiveError::Disk { day, what }),
@@ -140,7 +140,7 @@ enum Looked {
     /// Its `span` says everything.
     Sealed(Span),
     /// It had to be opened; gathered, and why, where it is not what it was.
-    Open(Day, Option<String>),
+    Open(Box<Day>, Option<String>),
 }
 
 fn look(days: &Path, name: &str, checkpoint: Option<Checkpoint>) -> Result<Looked, DayError> {
@@ -158,5 +158,5 @@ fn look(days: &Path, name: &str, checkpoint: Option<Checkpoint>) -> Result<Looke
     let known_to = known_to.map_or(0, |(checkpoint, _)| checkpoint.last_seq);
     let found = facsimile::open(days, name, CACHE_BYTES, known_to)?;
     let day = found.day.filter(|day| !day.is_empty());
-    Ok(day.map_or(Looked::Nothing, |day| Looked::Open(day, found.gathered)))
+    Ok(day.map_or(Looked::Nothing, |day| Looked::Open(Box::new(day), found.gathered)))
 }

@@ -149,17 +149,14 @@ fn copy(day: &Path, to: &Path, name: &str, snaps: bool) -> Result<(), DayError> 
     }
     if let Some((path, db)) = open.first() {
         // sled holds it as long as it writes there, whatever became of the store's own lock.
-        match rustix::fs::flock(db, FlockOperation::NonBlockingLockShared) {
-            Err(Errno::WOULDBLOCK) => {
-                let what = format!(
-                    "{} is being written by a running sortd: ask that through its socket (without --store), or copy \
-                     the store",
-                    path.display()
-                );
-                return Err(disk(name, &what));
-            }
-            // A file system without locks has no running sortd on it.
-            Ok(()) | Err(_) => {}
+        // A file system without locks has no running sortd on it.
+        if rustix::fs::flock(db, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
+            let what = format!(
+                "{} is being written by a running sortd: ask that through its socket (without --store), or copy the \
+                 store",
+                path.display()
+            );
+            return Err(disk(name, &what));
         }
     }
     let bytes = open.iter().filter_map(|(_, file)| Some(file.metadata().ok()?.len())).sum::<u64>();

@@ -104,6 +104,11 @@ impl Stand {
         self.daemon.take().expect("it was started").kill();
     }
 
+    fn end(&mut self) {
+        let daemon = self.daemon.take().expect("it was started");
+        assert!(daemon.terminate().is_some_and(|status| status.success()), "{}", self.log());
+    }
+
     fn log(&self) -> String {
         let mut text = String::new();
         let log = File::open(self.config.path().join("sortd.log"));
@@ -127,7 +132,12 @@ fn a_disk_without_a_byte_is_no_damage_and_no_end() {
     let mut stand = Stand { program: build().expect("the workspace builds"), config, daemon: None };
     stand.start();
     stand.until("the store is open", |status| durable(status) > 0);
-    stand.reports(0, 200);
+    // Closed in order once: there is a snapshot to go on from, and a day that is opened again.
+    stand.reports(0, 100);
+    stand.end();
+    stand.start();
+    stand.until("the store is open again", |status| durable(status) >= 100);
+    stand.reports(100, 200);
     let before = stand.until("records are durable", |status| durable(status) >= 200);
     stand.until("the ballast", |_| store.join("ballast").exists());
 
@@ -144,11 +154,6 @@ fn a_disk_without_a_byte_is_no_damage_and_no_end() {
         }
         assert!(number < 100_000, "the store takes records without room");
     }
-    // It opens the day again and again, in vain.
-    let retries = stand.until("it tries", is_stalled).journal["retries"].as_u64().unwrap_or(0);
-    stand.until("it tries again", |status| status.journal["retries"].as_u64().unwrap_or(0) > retries);
-    filler.fill();
-
     // Killed, it comes up on the full disk from its in-flight log, holds induction, and says so.
     stand.kill();
     filler.fill();
@@ -156,6 +161,8 @@ fn a_disk_without_a_byte_is_no_damage_and_no_end() {
     let full = stand.until("it is up on a full disk", |status| {
         status.alarms.iter().any(|alarm| alarm.id == "store-full")
     });
+    // The store behind it is opened again and again, in vain; sled leaves a part of its shortcut each time.
+    stand.until("it cannot open the store", is_stalled);
     println!("up with {} MiB free; journal {}", full.journal["free_mib"], full.journal["state"]);
 
     // As after a restart of the machine: without that log it waits for the store, and names the cause.
@@ -175,12 +182,11 @@ fn a_disk_without_a_byte_is_no_damage_and_no_end() {
     let after = stand.until("records are durable again", |status| {
         durable(status) > durable(&before) && !is_stalled(status)
     });
-    assert_eq!(after.journal["quarantined"], serde_json::json!([]), "{}", after.journal);
+    assert_eq!(after.journal["quarantined"], serde_json::json!(0), "{}", after.journal);
     assert_eq!(after.journal["epoch"], before.journal["epoch"], "nothing began anew");
     assert!(!store.join("quarantine").exists());
     assert!(!stand.log().contains("user that runs sortd must be able"), "a wrong remedy: {}", stand.log());
-    let daemon = stand.daemon.take().expect("it was started");
-    assert!(daemon.terminate().is_some_and(|status| status.success()));
+    stand.end();
     let key = store.join("signing-key.pub");
     let mut verify = Command::new(&stand.program);
     verify

@@ -87,7 +87,7 @@ pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, S
     }
     for (name, why) in source.gathered() {
         examiner.finding(format!(
-            "The file of day {name} is damaged ({why}): its records were gathered from what is left of it."
+            "Files of day {name} are damaged ({why}): its records were gathered from what is left of them."
         ));
     }
     Ok(examiner.finish(&witnesses))
