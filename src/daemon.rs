@@ -48,7 +48,9 @@ use self::supervise::Supervisor;
 use self::upstream::Upstream;
 use crate::device::sink::EventSink;
 use crate::device::{camera, gate, scanner, sorter};
-use crate::journal::{ConfigFile, Journal, JournalHandle, JournalSettings, Opened, Opening, OpeningError};
+use crate::journal::{
+    ConfigFile, Journal, JournalHandle, JournalSettings, JournalState, Opened, Opening, OpeningError,
+};
 use crate::line::Tick;
 use crate::line::event::{Command, Event, Started};
 use crate::line::record::{Alarm, Severity};
@@ -78,6 +80,9 @@ const ANSWERS_WAITING: usize = 2 * PARTS_MOST;
 /// Time the PLC task is given to write that no more parcels are wanted: some polls.
 const LEAVE_GRACE: Duration = Duration::from_millis(300);
 
+/// While the store is not open, whoever started the daemon is told why it is not ready this often.
+const STORE_LOOK: Duration = Duration::from_secs(5);
+
 /// Time the tasks are given to end by themselves.
 const JOIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -91,7 +96,7 @@ pub enum RunError {
     #[error(transparent)]
     Journal(#[from] crate::journal::StartError),
     /// A small file of the store.
-    #[error("{0}; the user that runs sortd must be able to write in [store] directory")]
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
     Store(#[from] crate::journal::SlipError),
     /// The store never opened.
     #[error(transparent)]
@@ -149,7 +154,7 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let (taken_up, store) = match taken_up {
         Some(taken_up) => (taken_up, Store::Opening(opening)),
         None => {
-            let opened = opening.wait()?;
+            let opened = wait_for_store(&opening, &handle)?;
             (recovery::from_store(&site, &opened, &handle.reader(), &plan_of), Store::Open(Box::new(opened)))
         }
     };
@@ -200,6 +205,37 @@ fn archived_plan(store: &Path, hash: &str) -> Option<Arc<SortPlan>> {
     );
     let loaded = crate::site::load_from_sources(&files.ok()?).ok()?;
     Some(Arc::new(loaded.site.plan))
+}
+
+/// Waits for the store, however long its disk takes: leaving would not make room on it, and a service manager gives
+/// up on who leaves too often. Until the store is open the line does not know where it was, so no parcel is asked
+/// for.
+fn wait_for_store(opening: &Opening, handle: &JournalHandle) -> Result<Opened, RunError> {
+    let mut said = None;
+    loop {
+        if let Some(opened) = opening.wait_for(STORE_LOOK)? {
+            return Ok(opened);
+        }
+        let status = handle.status();
+        let why = match status.state {
+            JournalState::Stalled(why) => why,
+            JournalState::Opening | JournalState::Running | JournalState::Closed => String::new(),
+        };
+        if why.is_empty() {
+            systemd::waiting("the store is being opened", STORE_LOOK * 6);
+            continue;
+        }
+        systemd::waiting(&format!("the store cannot be opened: {why}"), STORE_LOOK * 6);
+        if said.as_ref() != Some(&why) {
+            tracing::error!(
+                why,
+                free_mib = status.free_mib,
+                remedy = "make room on the disk of [store] directory, or repair it; sortd waits and goes on by itself",
+                "the store cannot be opened, and the line does not start without it"
+            );
+            said = Some(why);
+        }
+    }
 }
 
 /// The store, open or on its way.

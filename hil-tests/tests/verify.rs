@@ -121,6 +121,84 @@ fn a_running_line_and_copies_of_its_store_are_examined() {
     assert_eq!(verify(&program, config.path(), &["--store", "/nowhere"]).code, Some(3));
 
     altered_files(&program, config.path(), whole.path());
+    cut_file(&program, config.path(), whole.path());
+    read_only(&program, config.path(), whole.path());
+}
+
+/// A day whose file ends in the middle: an answer, and no word of a crash.
+fn cut_file(program: &Path, config: &Path, whole: &Path) {
+    let cut = tempfile::tempdir().expect("a directory");
+    copy(whole, cut.path());
+    let mut found = Vec::new();
+    files(&cut.path().join("days"), &mut found);
+    let db = found.iter().find(|path| path.ends_with("db")).expect("the day's file");
+    let length = std::fs::metadata(db).expect("it is there").len();
+    for part in [0, 1, 2] {
+        let file = std::fs::File::options().write(true).open(db).expect("it can be written");
+        file.set_len(length * (2 - part) / 4).expect("it can be cut");
+        let store = cut.path().to_str().expect("a name of plain letters");
+        for arguments in [&["verify"][..], &["evidence", "KEX00000000001", "--out", "claim.zip"], &["replay"]]
+        {
+            let mut command = Command::new(program);
+            command
+                .current_dir(cut.path())
+                .arg("--config")
+                .arg(config)
+                .args(arguments)
+                .args(["--store", store]);
+            let output = command.output().expect("sortd can be run");
+            let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+            assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+            if arguments[0] == "verify" {
+                assert_eq!(output.status.code(), Some(1), "{said}");
+                assert!(said.starts_with("ALTERED AT") || said.starts_with("TRUNCATED BEHIND"), "{said}");
+            }
+        }
+    }
+}
+
+/// On a medium that cannot be written to, and with no room for a private copy.
+fn read_only(program: &Path, config: &Path, whole: &Path) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path().to_str().expect("a name of plain letters");
+    let mount = |arguments: &[&str]| {
+        let done = Command::new("mount").args(arguments).arg(at).status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !rustix::process::geteuid().is_root() || !mount(&["-t", "tmpfs", "-o", "size=256m", "tmpfs"]) {
+        assert!(
+            std::env::var_os("SORTD_TEST_ALL").is_none(),
+            "SORTD_TEST_ALL is set, but nothing can be mounted"
+        );
+        println!("skipped: a read-only copy: not root, or nothing can be mounted here");
+        return;
+    }
+    let store = directory.path().join("store");
+    copy(whole, &store);
+    std::fs::create_dir(directory.path().join("tmp")).expect("a directory");
+    let remounted = mount(&["-o", "remount,ro"]);
+    let store = store.to_str().expect("a name of plain letters").to_owned();
+    let run = |temporary: Option<&Path>, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.envs(temporary.map(|path| ("TMPDIR", path)));
+        command.arg("--config").arg(config).args(arguments).args(["--store", &store]);
+        let output = command.output().expect("sortd can be run");
+        let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    let claim = config.join("claim.zip");
+    let claim = claim.to_str().expect("a name of plain letters");
+    let verified = run(None, &["verify"]);
+    let found = run(None, &["evidence", "KEX00000000001", "--out", claim]);
+    let replayed = run(None, &["replay"]);
+    let roomless = run(Some(&directory.path().join("tmp")), &["verify"]);
+    let unmounted = Command::new("umount").arg(at).status().is_ok_and(|status| status.success());
+    assert!(remounted && unmounted);
+    assert!(verified.0 == Some(0) && verified.1.starts_with("INTACT\n"), "{}", verified.1);
+    assert_eq!(found.0, Some(0), "{}", found.1);
+    assert_eq!(replayed.0, Some(0), "{}", replayed.1);
+    assert_eq!(roomless.0, Some(3), "{}", roomless.1);
+    assert!(roomless.1.contains("set TMPDIR"), "{}", roomless.1);
 }
 
 /// One altered byte in any file of a store: a finding, or without effect; never an examination that cannot be done.
@@ -148,7 +226,13 @@ fn altered_files(program: &Path, config: &Path, whole: &Path) {
             std::fs::write(&target, bytes).expect("it can be written");
             let store = altered.path().to_str().expect("a name of plain letters");
             let answer = verify(program, config, &["--store", store, "--json"]);
-            println!("{} at {place}/3: {:?} {}", name.display(), answer.code, answer.report["verdict"]);
+            println!(
+                "{} at {place}/3: {:?} {} {}",
+                name.display(),
+                answer.code,
+                answer.report["verdict"],
+                answer.report["findings"]
+            );
             assert!(matches!(answer.code, Some(0 | 1)), "{}: {}", name.display(), answer.said);
             noticed += u32::from(answer.code == Some(1));
         }

@@ -115,7 +115,7 @@ pub fn collect(
         .collect();
     let kept_from = days.first().filter(|day| day.first_seq > 1).map(|day| day.name.as_str());
     evidence.missing = stated_missing(&shown, &wanted, kept_from);
-    evidence.missing.extend(holes.into_iter().map(|(first, last)| hole(first, last)));
+    evidence.missing.extend(holes.into_iter().chain(source.unread()).map(|(first, last)| hole(first, last)));
     evidence.missing.extend(missing(&evidence, &shown));
     add_files(&evidence, &proof, &mut files);
     Ok((evidence, files))

@@ -180,9 +180,15 @@ impl Proof {
             };
             let segment = proof.segment(source, &wanted, day.epoch, before, first..=last)?;
             if segment.digests.is_empty() {
+                if let Some(run) = runs.remove(&first) {
+                    proof.alone(0, run);
+                }
                 continue;
             }
             budget = budget.saturating_sub(segment.digests.len() as u64);
+            let reached = first + (segment.digests.len() as u64 - 1);
+            // An anchor behind a gap proves nothing of what stands before it.
+            let (anchor, last) = (anchor.filter(|_| reached == last), reached);
             while rest.next_if(|seq| *seq <= last).is_some() {}
             let number = anchor.map(|anchor| {
                 let number = anchor.claim.number;
@@ -220,7 +226,11 @@ impl Proof {
         let mut next = first;
         while next <= last {
             let most = usize::try_from(last - next + 1).unwrap_or(usize::MAX).min(FRAMES_AT_ONCE);
-            let frames = source.frames(next, most)?;
+            let frames = match source.frames(next, most) {
+                // A damaged stretch of a copy: the chain cannot be followed past it, but leads up to it.
+                Err(ReadError::Damaged { .. }) => Vec::new(),
+                read => read?,
+            };
             if frames.is_empty() {
                 break;
             }
@@ -426,7 +436,11 @@ fn link_before(
         return Ok(day.before);
     }
     debug_assert!(day_of(days, seq - 1).is_some(), "the day begins before the record");
-    let frames = source.frames(seq - 1, 1)?;
+    let frames = match source.frames(seq - 1, 1) {
+        // The last one of a damaged stretch: what follows it hangs on nothing that can be shown.
+        Err(ReadError::Damaged { .. }) => Vec::new(),
+        read => read?,
+    };
     Ok(frames.first().filter(|frame| frame.seq == seq - 1).and_then(Frame::link))
 }
 

@@ -16,6 +16,11 @@ pub trait Source {
     /// Records from number `from` on as they stand in the store, at most `max`.
     fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError>;
 
+    /// Records of a copy that cannot be read and might have told of the parcel: first and last of each stretch.
+    fn unread(&self) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
+
     /// Every day that is kept, oldest first.
     fn days(&self) -> Result<Vec<DaySpan>, ReadError>;
 
@@ -53,6 +58,10 @@ impl Source for Store {
 
     fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
         self.reader.frames(from, max)
+    }
+
+    fn unread(&self) -> Vec<(u64, u64)> {
+        self.reader.unread()
     }
 
     fn days(&self) -> Result<Vec<DaySpan>, ReadError> {

@@ -29,7 +29,7 @@ use super::index::{self, IndexError, Mention};
 use super::layout2::Blocks;
 use super::record::{self, VALUE_LIMIT, number};
 use super::slip::{self, SlipError};
-use super::{Record, keys, layout1};
+use super::{Record, keys, layout1, shortcut, space};
 use crate::line::Tick;
 use crate::line::event::Event;
 use crate::line::record::{Body, Input};
@@ -172,6 +172,8 @@ pub(super) struct Day {
     last_tick: AtomicU64,
     /// `None` in a day of layout 1.
     chained: Option<Chained>,
+    /// Opened for an examination: what cannot be read is passed over.
+    examined: bool,
 }
 
 /// What a day of layout 2 has.
@@ -189,6 +191,8 @@ pub(super) enum Read {
     /// Where it begins and ends, which `span` must confirm once it is sealed. Each record is checked when
     /// it is read, and whether all of them are is a question for `sortd verify`.
     Ends,
+    /// Whatever is found, from where it begins to where it ends or to where it should end: for an examination.
+    Found,
 }
 
 /// What reading through a day found.
@@ -227,11 +231,37 @@ impl Day {
             last_event: AtomicU64::new(begin.first_event - 1),
             last_tick: AtomicU64::new(0),
             chained: Some(Chained { blocks, links: Mutex::new(Links { before, last: before }) }),
+            examined: false,
         })
     }
 
-    /// Opens a day and reads as much of it as told. `None`: it never got a first record.
+    /// Opens a day and reads as much of it as told. `None`: it never got a first record. A day is called damaged
+    /// only for what its log holds: sled's shortcut into it is dropped first, where it is in doubt.
     pub fn open(days: &Path, name: &str, cache: u64, read: Read) -> Result<Option<Day>, DayError> {
+        let path = days.join(name);
+        shortcut::sweep(&path);
+        match Day::open_as_is(days, name, cache, read) {
+            Err(DayError::Damaged { what, .. }) if shortcut::set_aside(&path) => {
+                tracing::info!(day = name, why = what, "the day is opened again, from its log alone");
+                match Day::open_as_is(days, name, cache, read)? {
+                    // There is no shortcut into a log that never held anything.
+                    None => Err(damaged(name, what)),
+                    again => {
+                        shortcut::drop_aside(&path);
+                        Ok(again)
+                    }
+                }
+            }
+            // Opening writes a new shortcut, for which a full disk may have no room.
+            Err(DayError::Disk { .. }) if space::is_full(&path) && shortcut::give_up(&path) => {
+                Day::open_as_is(days, name, cache, read)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a day with whatever stands beside its log.
+    pub fn open_as_is(days: &Path, name: &str, cache: u64, read: Read) -> Result<Option<Day>, DayError> {
         let path = days.join(name);
         // The Db repeats what a damaged span said.
         let span = match read_span(&path) {
@@ -269,6 +299,7 @@ impl Day {
                 let tally = match read {
                     Read::All => blocks.verify(begin, before)?,
                     Read::Ends => blocks.glance(begin, before)?,
+                    Read::Found => blocks.found(begin, before),
                 };
                 let last = tally.last_link.unwrap_or(before);
                 (tally, Some(Chained { blocks, links: Mutex::new(Links { before, last }) }))
@@ -276,12 +307,14 @@ impl Day {
             None if read == Read::All => (catch(name, || layout1::verify(&db, begin, name))??, None),
             None => (catch(name, || layout1::glance(&db, begin, name))??, None),
         };
-        if span.is_some_and(|span| span.sealed.is_none()) && tally.last_seq < begin.first_seq {
+        let whole = read != Read::Found;
+        if whole && span.is_some_and(|span| span.sealed.is_none()) && tally.last_seq < begin.first_seq {
             return Err(damaged(name, "it opens without records, but some were written".to_owned()));
         }
         let ends = Sealed { last_seq: tally.last_seq, last_event: tally.last_event, link: tally.last_link };
         if let Some(sealed) = span.and_then(|span| span.sealed)
             && sealed != ends
+            && whole
         {
             return Err(damaged(name, format!("it was sealed at {sealed:?}, but ends at {ends:?}")));
         }
@@ -295,6 +328,7 @@ impl Day {
             last_event: AtomicU64::new(tally.last_event),
             last_tick: AtomicU64::new(tally.last_tick.0),
             chained,
+            examined: read == Read::Found,
         }))
     }
 
@@ -386,15 +420,21 @@ impl Day {
         Ok(())
     }
 
-    /// Writes the file that says where codes and passes are mentioned, out of the records.
+    /// Writes the file that says where codes and passes are mentioned, out of the records. What is mentioned is
+    /// known, too, where the file cannot be written.
     pub fn write_index(&self) -> Result<Vec<Mention>, DayError> {
         let mentions = match &self.chained {
             Some(chained) => chained.blocks.mentions(self.begin)?,
             None => catch(&self.name, || layout1::mentions(&self.db, self.begin, &self.name))??,
         };
         let span = self.span();
-        let written = index::write(&index_path(&self.path), span.begin.first_seq, span.last_seq, &mentions);
-        written.map_err(|error| disk(&self.name, &error))?;
+        // A day without it is only slower to look into; the next one who does makes it.
+        if !self.examined
+            && let Err(error) =
+                index::write(&index_path(&self.path), span.begin.first_seq, span.last_seq, &mentions)
+        {
+            tracing::debug!(day = %self.name, %error, "index not written");
+        }
         Ok(mentions)
     }
 
@@ -487,14 +527,34 @@ impl Day {
         self.records(seq, 1)?.pop().filter(|record| record.seq == seq).ok_or_else(missing)
     }
 
-    /// Durable frames from `from` on, at most `max`, as they are found.
+    /// Durable frames from `from` on, at most `max`, as they are found, up to the first that cannot be read: where
+    /// it is that one, it is an error.
     pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, DayError> {
         let mut found = Vec::new();
-        self.walk(from, max, |seq, frame| {
+        let walked = self.walk(from, max, |seq, frame| {
             found.push(Frame { seq, bytes: frame.to_vec() });
             Ok(())
-        })?;
-        Ok(found)
+        });
+        match walked {
+            Err(error) if found.is_empty() => Err(error),
+            Ok(()) | Err(_) => Ok(found),
+        }
+    }
+
+    /// The first record from `from` on that can be read.
+    pub fn legible_from(&self, from: u64) -> Option<u64> {
+        let span = self.span();
+        let from = from.max(span.begin.first_seq);
+        match &self.chained {
+            Some(chained) => chained.blocks.legible_from(from, span.last_seq),
+            None => (from..=span.last_seq).find(|seq| layout1::frame(&self.db, *seq, &self.name).is_ok()),
+        }
+    }
+
+    /// Records that were passed over when the day was looked through for what it mentions: first and last of each
+    /// stretch.
+    pub fn unread(&self) -> Vec<(u64, u64)> {
+        self.chained.as_ref().and_then(|chained| chained.blocks.unread()).unwrap_or_default()
     }
 
     fn walk(
@@ -531,6 +591,11 @@ impl Day {
     /// something else with the same hash.
     pub fn find(&self, hash: u32, max: usize) -> Result<Vec<u64>, DayError> {
         let span = self.span();
+        if let Some(chained) = self.chained.as_ref().filter(|_| self.examined)
+            && chained.blocks.unread().is_none()
+        {
+            chained.blocks.index_legible(self.begin, span.last_seq)?;
+        }
         let found = match self.chained.as_ref().and_then(|chained| chained.blocks.find(hash, max)) {
             Some(found) => found,
             None => match find_sealed(&self.path, &span, hash, max) {
@@ -625,7 +690,7 @@ type Pair = (sled::IVec, sled::IVec);
 
 /// Adds the start of a run, in this day or carried from the one before. Parts beyond the first stand under
 /// the key with `+` and the part behind it.
-fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
+pub(super) fn add_run(batch: &mut sled::Batch, seq: u64, bytes: &[u8]) {
     let key = keys::run(seq);
     let mut parts = bytes.chunks(VALUE_LIMIT);
     batch.insert(&key, parts.next().unwrap_or_default());

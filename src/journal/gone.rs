@@ -4,7 +4,7 @@
 //! afterwards: a hole in the record numbers. The first two are entered here when they happen. Any other hole is
 //! found at the next opening, said with an alarm, and entered too, so that it is said once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::day::Span;
 use super::quarantine::Quarantined;
 use super::slip::{self, SlipError};
-use super::{DEVICE, JournalSettings};
+use super::{DEVICE, JournalSettings, space};
 use crate::watch::Board;
 
 /// Holes the book tells apart. Retention joins them from the front, so only damage makes more than one.
 const RANGES_MOST: usize = 128;
 
-/// Readers enter what they find damaged, the journal thread what it deletes.
-static ONE_WRITER: Mutex<()> = Mutex::new(());
+/// Readers enter what they find damaged, the journal thread what it deletes: one at a time. What a full disk did
+/// not take waits here, with its store, until there is room.
+static WAITING: Mutex<Vec<(PathBuf, (u64, u64))>> = Mutex::new(Vec::new());
 
 /// First and last record of each hole: ascending, neither overlapping nor touching.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,19 +68,46 @@ fn read(directory: &Path) -> Result<Option<Book>, SlipError> {
     slip::read(&directory.join("gone"))
 }
 
-/// Enters records that are gone and were said to be. A book that cannot be written is a fault and no more: the
-/// hole is said again at the next start.
+/// Enters records that are gone and were said to be. A full disk gets the ballast's room for it; where even that
+/// does not help the entry waits for [`enter_waiting`], and should the process end before, the hole is found and
+/// said again at the next start.
 pub(super) fn enter(directory: &Path, board: &Board, records: (u64, u64)) {
-    let _one = ONE_WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.push((directory.to_owned(), records));
+    write_waiting(&mut waiting, directory, board);
+}
+
+/// Enters what a full disk did not take.
+pub(super) fn enter_waiting(directory: &Path, board: &Board) {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    if waiting.iter().any(|(store, _)| store == directory) {
+        write_waiting(&mut waiting, directory, board);
+    }
+}
+
+fn write_waiting(waiting: &mut Vec<(PathBuf, (u64, u64))>, directory: &Path, board: &Board) {
     let mut book = match read(directory) {
         Ok(book) => book.unwrap_or_default(),
         Err(SlipError::Damaged { .. }) => Book::default(),
         Err(error @ SlipError::Io { .. }) => return board.fault(DEVICE, "book-of-holes", &error),
     };
-    book.enter(records);
-    if let Err(error) = slip::write(&directory.join("gone"), &book) {
-        board.fault(DEVICE, "book-of-holes", &error);
+    waiting.iter().filter(|(store, _)| store == directory).for_each(|(_, records)| book.enter(*records));
+    match write(directory, &book) {
+        Ok(()) => waiting.retain(|(store, _)| store != directory),
+        Err(error) => board.fault(DEVICE, "book-of-holes", &error),
     }
+}
+
+/// Writes the book; where the disk is full, with the room of the ballast.
+fn write(directory: &Path, book: &Book) -> Result<(), SlipError> {
+    let path = directory.join("gone");
+    slip::write(&path, book).or_else(|error| {
+        if !error.is_full() {
+            return Err(error);
+        }
+        space::release_ballast(directory);
+        slip::write(&path, book)
+    })
 }
 
 /// Holes between the days that are there, before record `next`, that neither the book nor `said` explains. They
@@ -124,9 +152,11 @@ pub(super) fn unexplained(
     for missing in &found {
         book.enter(*missing);
     }
-    let _one = ONE_WRITER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = slip::write(&directory.join("gone"), &book) {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = write(directory, &book) {
         board.fault(DEVICE, "book-of-holes", &error);
+        // The whole book: nothing of it is on the disk.
+        waiting.extend(book.0.iter().map(|hole| (directory.clone(), *hole)));
     }
     let say = |(first, last): (u64, u64)| Quarantined {
         what: format!("records-{first}-{last}"),

@@ -1,8 +1,10 @@
 //! Calling sled, which panics, fails, or opens silently short on a damaged file.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
 use super::day::{DayError, damaged, disk};
@@ -36,8 +38,49 @@ pub(super) fn open_file(path: &Path, name: &str) -> Result<File, DayError> {
     File::open(path.join("db")).map_err(|error| disk(name, &error))
 }
 
+/// sled's own threads panic, too, over what they are asked to read; whoever waits for them panics in turn.
+const SLED_THREADS: &str = "sled";
+
+thread_local! {
+    /// This thread is in [`catch`]: what panics here is an answer, and told as one.
+    static CAUGHT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A panic that is caught and becomes an error is no crash: nobody shall read of one on the standard error.
+fn keep_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+            let caught = CAUGHT.try_with(Cell::get).is_ok_and(|depth| depth > 0);
+            let of_sled = std::thread::current().name().is_some_and(|name| name.starts_with(SLED_THREADS));
+            if !caught && !of_sled {
+                usual(panic);
+            }
+        }));
+    });
+}
+
+/// Counts a call of [`catch`], also when it unwinds.
+struct Caught;
+
+impl Caught {
+    fn begin() -> Caught {
+        keep_quiet();
+        CAUGHT.set(CAUGHT.get() + 1);
+        Caught
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        CAUGHT.set(CAUGHT.get() - 1);
+    }
+}
+
 /// Runs something of sled's that may panic.
 pub(super) fn catch<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, DayError> {
+    let _caught = Caught::begin();
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
@@ -58,8 +101,19 @@ pub(super) fn sled_error(name: &str, error: &sled::Error) -> DayError {
         sled::Error::Io(_)
         | sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. } => damaged(name, error.to_string()),
+        | sled::Error::ReportableBug(_) => damaged(name, error.to_string()),
+        sled::Error::Corruption { at, .. } => {
+            let at = format!("{at:?}");
+            let digits: String = at.chars().filter(char::is_ascii_digit).collect();
+            damaged(
+                name,
+                if digits.is_empty() {
+                    "its file does not hold what was written".to_owned()
+                } else {
+                    format!("what stands at byte {digits} of its file is not what was written")
+                },
+            )
+        }
     }
 }
 

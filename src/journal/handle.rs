@@ -1,6 +1,7 @@
 //! The journal's public face: starting it, handing records to it, ending it.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::anchor_reader::AnchorReader;
 use super::commit::Commits;
@@ -16,7 +19,7 @@ use super::opening::Opening;
 use super::reader::Reader;
 use super::shelf::Shelf;
 use super::slip::SlipError;
-use super::space::Space;
+use super::space::{self, Space};
 use super::status::{JournalState, JournalStatus, StatusCell};
 use super::writer::{Item, Writer};
 use super::{DurableListener, JournalSettings, Numbered, QUEUE_CAPACITY};
@@ -35,8 +38,14 @@ pub enum StartError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Somebody put a link in the place of the lock.
+    #[error("{path} is a symbolic link, which sortd never makes and does not follow: remove it")]
+    LockIsLink {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The directory cannot be used.
-    #[error(transparent)]
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
     Directory(#[from] SlipError),
     /// No thread could be started.
     #[error("the journal thread cannot be started: {0}")]
@@ -84,6 +93,7 @@ impl Journal {
         let directory = settings.directory.clone();
         std::fs::create_dir_all(&directory).map_err(|source| SlipError::at(&directory, source))?;
         let lock = lock(&directory)?;
+        space::make_way(&settings);
         let log = resume.map(|resume| Log::go_on(&directory, resume)).transpose()?;
 
         let (queue, items) = bounded(QUEUE_CAPACITY);
@@ -206,13 +216,20 @@ impl JournalHandle {
     }
 }
 
-pub(super) fn lock(directory: &Path) -> Result<File, StartError> {
+/// Takes the lock of a store for its one writer. Whatever stands there is only locked: nothing is cut, and a link
+/// that someone put in its place is not followed.
+fn lock(directory: &Path) -> Result<File, StartError> {
     let path = directory.join("lock");
-    let file = File::create(&path).map_err(|source| SlipError::at(&path, source))?;
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let open = File::options().write(true).create(true).truncate(false).custom_flags(flags).open(&path);
+    let file = open.map_err(|source| match source.raw_os_error() {
+        Some(errno) if errno == Errno::LOOP.raw_os_error() => StartError::LockIsLink { path: path.clone() },
+        Some(_) | None => SlipError::at(&path, source).into(),
+    })?;
     for _ in 0..LOCK_TRIES {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
             Err(error) => return Err(SlipError::at(&path, error.into()).into()),
         }
     }

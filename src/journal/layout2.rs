@@ -23,9 +23,9 @@ use super::keys;
 use super::record::{self, VALUE_LIMIT, number};
 use crate::line::Tick;
 
-const BLOCKS: &[u8] = b"blocks";
+pub(super) const BLOCKS: &[u8] = b"blocks";
 const TAIL: &[u8] = b"tail";
-const TAIL_KEY: &[u8] = b"t";
+pub(super) const TAIL_KEY: &[u8] = b"t";
 
 /// Blocks of one batch of sled's: half a megabyte at most.
 const BLOCKS_A_BATCH: usize = 64;
@@ -46,12 +46,15 @@ pub(super) struct Blocks {
 }
 
 #[derive(Debug)]
-struct State {
-    tail: Arc<Block>,
+pub(super) struct State {
+    pub tail: Arc<Block>,
     /// What is mentioned; `None` in a day that was opened for reading, which has a file for it.
-    index: Option<Index>,
+    pub index: Option<Index>,
     /// Milestone that was read last, and its record: the next one is behind it.
     milestone: Option<(u64, u64)>,
+    /// In a day that is examined, once it was gone through: records that cannot be read, first and last of each
+    /// stretch.
+    pub unread: Option<Vec<(u64, u64)>>,
 }
 
 /// What a commit brings into the state once it is durable.
@@ -71,11 +74,23 @@ impl Blocks {
             db: db.clone(),
             blocks: tree(BLOCKS)?,
             tail_tree: tree(TAIL)?,
-            state: Mutex::new(State { tail, index: Some(Index::default()), milestone: None }),
+            state: Mutex::new(State { tail, index: Some(Index::default()), milestone: None, unread: None }),
         })
     }
 
-    fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn blocks(&self) -> &sled::Tree {
+        &self.blocks
+    }
+
+    pub(super) fn tail_tree(&self) -> &sled::Tree {
+        &self.tail_tree
+    }
+
+    pub(super) fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -359,12 +374,12 @@ impl Blocks {
         })?
     }
 
-    fn offsets(&self, block: &Block, begin: Begin) -> Result<Vec<Mention>, DayError> {
+    pub(super) fn offsets(&self, block: &Block, begin: Begin) -> Result<Vec<Mention>, DayError> {
         let mention = |(hash, seq)| Ok((hash, offset(seq, begin).ok_or_else(|| self.too_many(seq))?));
         block.mentions().map(mention).collect()
     }
 
-    fn block_with(&self, seq: u64) -> Result<Arc<Block>, DayError> {
+    pub(super) fn block_with(&self, seq: u64) -> Result<Arc<Block>, DayError> {
         let tail = self.tail();
         if seq >= tail.first_seq { Ok(tail) } else { self.block_of(seq).map(Arc::new) }
     }
@@ -376,7 +391,7 @@ impl Blocks {
         self.whole(number(&key), &first)
     }
 
-    fn whole(&self, seq: u64, first: &sled::IVec) -> Result<Block, DayError> {
+    pub(super) fn whole(&self, seq: u64, first: &sled::IVec) -> Result<Block, DayError> {
         let unreadable = |error| self.unreadable(seq, &error);
         let total = block::total_len(first).map_err(unreadable)?;
         let block = if total <= first.len() {

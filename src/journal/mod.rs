@@ -73,8 +73,10 @@ mod commit;
 mod configs;
 mod cursor;
 mod day;
+mod facsimile;
 mod flight;
 mod frame;
+mod gleaning;
 mod gone;
 mod guard;
 mod handle;
@@ -83,6 +85,7 @@ mod inflight;
 mod keys;
 mod layout1;
 mod layout2;
+mod legible;
 mod notary;
 mod opening;
 mod orders;
@@ -95,6 +98,7 @@ mod recording;
 mod retention;
 mod settle;
 mod shelf;
+mod shortcut;
 pub mod signing;
 mod slip;
 mod space;
@@ -270,11 +274,23 @@ pub fn next_boot(directory: &Path) -> Result<u64, SlipError> {
         Ok(boots) => boots.unwrap_or(0) + 1,
         // A damaged counter is no reason to stop a line: the number only has to be new. Unix seconds are
         // beyond any count of starts.
-        Err(SlipError::Damaged { .. }) => {
-            u64::try_from(crate::watch::clock::Clock::default().wall_us() / 1_000_000).unwrap_or(0)
-        }
+        Err(SlipError::Damaged { .. }) => unix_s(),
         Err(error) => return Err(error),
     };
-    slip::write(&path, &boot)?;
+    match slip::write(&path, &boot) {
+        Err(error) if error.is_full() => {
+            // A full disk stops no line that can run without it: the counter has a place already, or, at the very
+            // first start, nobody has a number yet that this one could be taken for.
+            if let Err(error) = slip::write_in_place(&path, &boot) {
+                tracing::error!(%error, remedy = error.remedy(), "this start is not counted");
+                return Ok(boot.max(unix_s()));
+            }
+        }
+        written => written?,
+    }
     Ok(boot)
+}
+
+fn unix_s() -> u64 {
+    u64::try_from(crate::watch::clock::Clock::default().wall_us() / 1_000_000).unwrap_or(0)
 }

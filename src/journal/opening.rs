@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Link, Tip};
@@ -138,6 +139,15 @@ impl Opening {
     /// Waits for it. A disk that does not answer is tried for as long as it takes.
     pub fn wait(self) -> Result<Opened, OpeningError> {
         self.opened.recv().map_err(|_| OpeningError)
+    }
+
+    /// Waits for it for so long; `None`: it is not open yet.
+    pub fn wait_for(&self, patience: Duration) -> Result<Option<Opened>, OpeningError> {
+        match self.opened.recv_timeout(patience) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(OpeningError),
+        }
     }
 
     /// Takes it if it is there; then, and only then, `Some`, once.

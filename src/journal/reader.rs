@@ -140,15 +140,47 @@ impl Reader {
     }
 
     /// Durable records from number `from` on as they stand in the store, byte for byte, at most `max`.
+    ///
+    /// Up to the first that cannot be read: where it is the first one asked for, it is an error.
     pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
         let mut found = Vec::new();
         for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
-            if found.len() < max {
-                let day = self.day(span)?;
-                found.extend(self.checked(day.frames(from, max - found.len()))?);
+            let room = max - found.len();
+            if room == 0 {
+                break;
+            }
+            match self.day(span).and_then(|day| self.checked(day.frames(from, room))) {
+                Ok(frames) => {
+                    // Behind a part of a day nothing follows yet.
+                    let ends = frames.last().map_or(from, |frame| frame.seq);
+                    found.extend(frames);
+                    if ends < span.last_seq {
+                        break;
+                    }
+                }
+                Err(error) if found.is_empty() => return Err(error),
+                Err(_) => break,
             }
         }
         Ok(found)
+    }
+
+    /// The first record of a copy from `from` on, on the day that record stands on, that can be read; `None`: there
+    /// is none, or this is a running store, which puts a damaged day aside.
+    pub fn legible_from(&self, from: u64) -> Result<Option<u64>, ReadError> {
+        let spans = self.spans()?;
+        let Some(span) = spans.iter().find(|span| span.last_seq >= from) else { return Ok(None) };
+        if self.shelf.is_archive() { Ok(self.day(span)?.legible_from(from)) } else { Ok(None) }
+    }
+
+    pub(super) fn gathered(&self) -> std::collections::BTreeMap<String, String> {
+        self.shelf.gathered()
+    }
+
+    /// Records of a copy that [`Self::story`] could not read, though they may tell of what was asked for: first and
+    /// last of each stretch.
+    pub fn unread(&self) -> Vec<(u64, u64)> {
+        self.shelf.unread()
     }
 
     /// Records after which a snapshot of the core is stored, ascending.
@@ -258,7 +290,16 @@ impl Reader {
             return Ok(Vec::new());
         }
         let day = self.day(span)?;
-        found.into_iter().map(|seq| self.checked(day.record(seq))).collect()
+        let mut records = Vec::new();
+        for seq in found {
+            match day.record(seq) {
+                Err(DayError::Damaged { .. }) if self.shelf.is_archive() => {
+                    self.shelf.passed_over((seq, seq))
+                }
+                read => records.push(self.checked(read)?),
+            }
+        }
+        Ok(records)
     }
 
     pub(super) fn spans(&self) -> Result<Vec<Span>, ReadError> {

@@ -4,11 +4,13 @@
 //! The journal thread takes the lock of the shelf only when a day begins or ends; readers only to take a
 //! reference. Opening a day happens under a lock that the journal thread never takes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::day::{self, Day, DayError, Read, Span};
+use super::facsimile;
 use super::frame::DaySpan;
 use super::gone;
 use super::quarantine::{self, Quarantined};
@@ -28,6 +30,10 @@ pub(super) struct Shelf {
     /// Days opened for reading, as long as anyone holds them: sled opens a Db once only.
     lent: Mutex<Vec<(String, Weak<Day>)>>,
     suspect: AtomicBool,
+    /// Records of an archive that could not be read, though they may be what was asked for: first and last.
+    unread: Mutex<BTreeSet<(u64, u64)>>,
+    /// Days of an archive that had to be gathered from what is left of them, and why.
+    gathered: Mutex<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +42,8 @@ struct Days {
     sealed: Vec<Span>,
     current: Option<Arc<Day>>,
     other: Option<Arc<Day>>,
+    /// The last day of an archive, which has no index and so is asked each time: opened once.
+    pinned: Option<Arc<Day>>,
 }
 
 impl Shelf {
@@ -49,14 +57,17 @@ impl Shelf {
             days: RwLock::default(),
             lent: Mutex::default(),
             suspect: AtomicBool::new(false),
+            unread: Mutex::default(),
+            gathered: Mutex::default(),
         }
     }
 
     /// The days of a copy, none of which is ever written or moved.
-    pub fn of_archive(directory: PathBuf, cache: u64, spans: Vec<Span>) -> Shelf {
+    pub fn of_archive(directory: PathBuf, cache: u64, spans: Vec<Span>, open: Option<Day>) -> Shelf {
         let mut shelf = Shelf::new(directory, cache, Board::default(), Arc::default());
         shelf.archive = true;
         shelf.ready(spans, None);
+        shelf.change(|days| days.pinned = open.map(Arc::new));
         shelf
     }
 
@@ -68,7 +79,7 @@ impl Shelf {
     /// The store is open.
     pub fn ready(&self, sealed: Vec<Span>, current: Option<Day>) {
         let current = current.map(Arc::new);
-        self.change(|days| *days = Days { ready: true, sealed, current, other: None });
+        self.change(|days| *days = Days { ready: true, sealed, current, ..Days::default() });
     }
 
     /// The store is closed, or to be opened again: every Db is let go.
@@ -176,7 +187,12 @@ impl Shelf {
             None => {
                 // The slot is emptied first, so that there are never more than two.
                 drop(self.change(|days| days.other.take()));
-                let day = Day::open(&self.directory.join("days"), name, self.cache, Read::Ends)?;
+                let days = self.directory.join("days");
+                let day = if self.archive {
+                    self.facsimile(&days, name)?
+                } else {
+                    Day::open(&days, name, self.cache, Read::Ends)?
+                };
                 Arc::new(day.ok_or_else(|| super::day::damaged(name, "it opens empty".to_owned()))?)
             }
         };
@@ -194,11 +210,49 @@ impl Shelf {
                 return Ok(found);
             }
         }
-        self.day(&span.name)?.find(hash, max)
+        let day = self.day(&span.name)?;
+        let found = day.find(hash, max)?;
+        day.unread().into_iter().for_each(|stretch| self.passed_over(stretch));
+        Ok(found)
+    }
+
+    fn facsimile(&self, days: &std::path::Path, name: &str) -> Result<Option<Day>, DayError> {
+        let span = self.look(|days| days.sealed.iter().find(|span| span.name == name).cloned());
+        let found = facsimile::open(days, name, self.cache, span.map_or(0, |span| span.last_seq))?;
+        found.gathered.into_iter().for_each(|why| self.was_gathered(name, why));
+        Ok(found.day)
+    }
+
+    /// Notes that the records of a day were gathered from what is left of it.
+    pub fn was_gathered(&self, name: &str, why: String) {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), why);
+    }
+
+    /// Days of a copy whose records had to be gathered so far, and why.
+    pub fn gathered(&self) -> BTreeMap<String, String> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether these are the days of a copy, of which what can be read is read.
+    pub fn is_archive(&self) -> bool {
+        self.archive
+    }
+
+    /// Notes records that could not be read.
+    pub fn passed_over(&self, stretch: (u64, u64)) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).insert(stretch);
+    }
+
+    /// Records that could not be read so far, though they may be what was asked for.
+    pub fn unread(&self) -> Vec<(u64, u64)> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn open_day(&self, name: &str) -> Option<Arc<Day>> {
-        self.look(|days| days.current.iter().chain(days.other.iter()).find(|day| day.name() == name).cloned())
+        self.look(|days| {
+            let open = days.current.iter().chain(&days.other).chain(&days.pinned);
+            open.into_iter().find(|day| day.name() == name).cloned()
+        })
     }
 
     /// A reader found `name` damaged. The current day is the journal thread's to look at; a sealed one is

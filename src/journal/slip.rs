@@ -12,7 +12,7 @@
 //! A content whose shape changed has the next version, and its reader knows both.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -47,6 +47,35 @@ pub enum SlipError {
 }
 
 impl SlipError {
+    /// The disk, or what this user may take of it, is full.
+    pub fn is_full(&self) -> bool {
+        match self {
+            SlipError::Io { source, .. } => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            SlipError::Damaged { .. } => false,
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            SlipError::Io { source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    "the disk is full: make room on the disk of [store] directory"
+                }
+                ErrorKind::ReadOnlyFilesystem => {
+                    "the file system is mounted read-only, perhaps after an error: check the disk and mount it again"
+                }
+                ErrorKind::PermissionDenied => {
+                    "the user that runs sortd must be able to write in [store] directory"
+                }
+                _ => "check [store] directory and its disk",
+            },
+            SlipError::Damaged { .. } => "put the file aside, and keep a copy of it",
+        }
+    }
+
     pub(super) fn at(path: &Path, source: std::io::Error) -> SlipError {
         SlipError::Io { path: path.to_owned(), source }
     }
@@ -62,6 +91,10 @@ pub(super) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipEr
 }
 
 pub(super) fn write_version<T: Serialize>(path: &Path, version: u8, content: &T) -> Result<(), SlipError> {
+    write_plain(path, &encode(path, version, content)?)
+}
+
+fn encode<T: Serialize>(path: &Path, version: u8, content: &T) -> Result<Vec<u8>, SlipError> {
     let damaged = |what: String| SlipError::Damaged { path: path.to_owned(), what };
     let body = bincode::serde::encode_to_vec(content, bincode::config::standard())
         .map_err(|error| damaged(error.to_string()))?;
@@ -73,8 +106,7 @@ pub(super) fn write_version<T: Serialize>(path: &Path, version: u8, content: &T)
     bytes.extend_from_slice(&len.to_be_bytes());
     bytes.extend_from_slice(&checksum(&bytes[..13], &body).to_be_bytes());
     bytes.extend_from_slice(&body);
-
-    write_plain(path, &bytes)
+    Ok(bytes)
 }
 
 /// Writes a file whole or not at all, as a slip is, without a slip's header.
@@ -90,6 +122,19 @@ pub(super) fn write_plain(path: &Path, bytes: &[u8]) -> Result<(), SlipError> {
     };
     put().map_err(|source| SlipError::at(path, source))?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Writes over a slip that is there already: where the disk is full there is no room for one beside it, but its own
+/// is still its own. Should power be lost meanwhile it may be damaged, which its CRC shows.
+pub(super) fn write_in_place<T: Serialize>(path: &Path, content: &T) -> Result<(), SlipError> {
+    let bytes = encode(path, VERSION, content)?;
+    let put = || {
+        let mut file = File::options().write(true).open(path)?;
+        file.write_all(&bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_data()
+    };
+    put().map_err(|source| SlipError::at(path, source))
 }
 
 /// `None` where there is no such file.

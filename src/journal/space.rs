@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::DEVICE;
+use super::gone;
 use super::retention::{self, Limits};
 use super::writer::Writer;
+use super::{DEVICE, JournalSettings};
 use crate::line::Tick;
 use crate::line::record::{Alarm, Severity};
 
@@ -105,6 +106,7 @@ impl Writer {
             return;
         }
         self.watch.looked_at = Some(now);
+        gone::enter_waiting(&self.settings.directory, &self.settings.board);
         if self.store.is_some() && due(self.watch.measured_at, MEASURE_EVERY_MS) {
             self.watch.measured_at = Some(now);
             self.retain();
@@ -218,6 +220,29 @@ fn make(ballast: &PathBuf, reserve: u64) -> std::io::Result<()> {
     let file: File = OpenOptions::new().create(true).truncate(true).write(true).open(ballast)?;
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, reserve)?;
     Ok(())
+}
+
+/// Under this nothing more of any use can be written.
+const FULL_BELOW: u64 = MIB;
+
+/// Whether the file system of this path has no room left.
+pub(super) fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|about| about.f_bavail.saturating_mul(about.f_frsize) < FULL_BELOW)
+}
+
+/// Gives the ballast's room to what must be written now. It is made anew when there is room.
+pub(super) fn release_ballast(directory: &Path) {
+    release(&directory.join("ballast"));
+}
+
+/// Before anything is written at a start: a disk that others filled meanwhile must not keep the line from starting,
+/// and the ballast is there for it. Whether there is room for parcels is looked at by the journal thread.
+pub(super) fn make_way(settings: &JournalSettings) {
+    let reserve = u64::from(settings.space.reserve_mib) * MIB;
+    let about = rustix::fs::statvfs(&settings.directory);
+    if about.is_ok_and(|about| about.f_bavail.saturating_mul(about.f_frsize) < reserve) {
+        release_ballast(&settings.directory);
+    }
 }
 
 fn release(ballast: &PathBuf) {

@@ -9,6 +9,12 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// Not ready yet, for this reason, and not stuck: the next word comes within `patience`.
+pub fn waiting(status: &str, patience: Duration) {
+    let patience_us = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(patience_us)]);
+}
+
 /// The configuration is being read again.
 pub fn reloading() {
     let states = match NotifyState::monotonic_usec_now() {

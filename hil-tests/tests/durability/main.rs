@@ -10,6 +10,7 @@
 //! - *cut*: the moment after which nothing reaches the disk any more.
 //! - *told*: what the writer's listener was told is durable; whoever is told may acknowledge.
 
+mod brim;
 mod damage;
 mod disk;
 mod fast;

@@ -157,10 +157,10 @@ fn a_copy_is_looked_into_and_a_live_store_is_not() {
         }
     }
     // A damaged day stays where it is and is named.
-    std::fs::write(copy.path().join("days/2026-11-23/db"), b"").unwrap();
+    std::fs::write(copy.path().join("days/2026-11-24/db"), b"").unwrap();
     let archive = Archive::open(copy.path()).unwrap();
-    assert_eq!(archive.damaged()[0].0, "2026-11-23");
-    assert!(copy.path().join("days/2026-11-23/db").exists());
+    assert_eq!(archive.damaged()[0].0, "2026-11-24");
+    assert!(copy.path().join("days/2026-11-24/db").exists());
     journal.finish();
     assert!(matches!(Archive::open(&copy.path().join("days/2026-11-22")), Err(ArchiveError::NoStore { .. })));
 }

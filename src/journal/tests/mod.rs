@@ -1,8 +1,10 @@
 //! The whole journal against real files: what it promises, after kills and damage too.
 
 mod chain;
+mod copies;
 mod crash;
 mod damage;
+mod doubt;
 mod flow;
 mod frozen;
 mod retention;

@@ -55,6 +55,8 @@ struct At {
     link: Option<Link>,
     /// What comes next cannot be held against this.
     lost: bool,
+    /// How many milestones there were up to here is not known.
+    events_lost: bool,
 }
 
 /// Examines a store, day after day, frame after frame.
@@ -78,6 +80,14 @@ pub struct Examiner {
     last_day: Option<String>,
     /// First of the records that do not follow, if none follows from one of them.
     tail: Option<u64>,
+    /// Days behind the last one that could be read, and why they cannot be.
+    lost_days: Vec<(String, String)>,
+    /// Why the rest of this day cannot be read.
+    cut: Option<String>,
+    /// First of the records that follow from each other up to here: an anchor that agrees speaks of each of them.
+    follows_from: u64,
+    /// Such stretches behind a fault, with the last record that an anchor agrees with.
+    behind: Vec<(u64, u64)>,
     /// Epochs in order with their last record and milestone.
     ends: Vec<(u64, u64, u64)>,
     /// Where an epoch begins behind a gap: first and last number without a record.
@@ -117,6 +127,10 @@ impl Examiner {
             spoken_to: 0,
             last_day: None,
             tail: None,
+            lost_days: Vec::new(),
+            cut: None,
+            follows_from: 0,
+            behind: Vec::new(),
             ends: Vec::new(),
             gaps: Vec::new(),
             report,
@@ -246,12 +260,16 @@ impl Examiner {
         if day.before.is_some() {
             self.report.chained_from.get_or_insert(day.first_seq);
         }
+        if self.at.is_none_or(|at| at.link.is_none() || at.link != day.before) {
+            self.follows_from = day.first_seq;
+        }
         self.at = Some(At {
             epoch: day.epoch,
             seq: day.first_seq.saturating_sub(1),
             event_seq: day.first_event.saturating_sub(1),
             link: day.before,
             lost: false,
+            events_lost: false,
         });
         self.last_day = Some(day.name.clone());
         self.day = Some(day.clone());
@@ -282,12 +300,21 @@ impl Examiner {
         }
     }
 
-    /// The next record cannot be read; those behind it can.
-    pub fn missing(&mut self, what: String) {
+    /// The next records, up to `last`, cannot be read; those behind can.
+    pub fn illegible(&mut self, last: u64, what: String) {
         if let (Some(at), Some(day)) = (self.at, self.day.take()) {
-            self.altered(at.seq + 1, &day.name, what);
-            self.at = Some(At { seq: at.seq + 1, link: None, ..at });
+            let first = at.seq + 1;
+            self.altered(first, &day.name, stretch(first, last, what));
+            self.at = Some(At { seq: last, link: None, events_lost: true, ..at });
             self.day = Some(day);
+        }
+    }
+
+    /// The next records, up to the end of this day, cannot be read. Whether anything stands behind them is seen when
+    /// the next day begins.
+    pub fn illegible_to_the_end(&mut self, what: String) {
+        if let (Some(at), Some(day)) = (self.at, &self.day) {
+            self.cut = Some(stretch(at.seq + 1, day.last_seq, what));
         }
     }
 
@@ -308,6 +335,9 @@ impl Examiner {
         let right_so_far = self.first_fault.is_none();
         if frame.event_seq != 0 {
             at.event_seq += 1;
+            if at.events_lost {
+                (at.event_seq, at.events_lost) = (frame.event_seq, false);
+            }
             if frame.event_seq != at.event_seq {
                 let what = format!("milestone {} expected, {} came", at.event_seq, frame.event_seq);
                 self.altered(seq, &day.name, what);
@@ -320,10 +350,11 @@ impl Examiner {
                     Some(expected) if expected != came => {
                         let what = format!("the chain up to it is {expected}, but it says {came}");
                         self.unlinked_frame(seq, &day.name, what, bytes);
+                        self.follows_from = seq + 1;
                     }
                     // Something follows from what did not: it is no tail.
                     Some(_) => self.tail = None,
-                    None => {}
+                    None => self.follows_from = seq + 1,
                 }
                 at.link = Some(came);
                 self.anchor_at(day.epoch, seq, came, day);
@@ -352,8 +383,23 @@ impl Examiner {
     pub fn unreadable(&mut self, day: &str, seq: Option<u64>, what: String) {
         let next = self.at.map_or(1, |at| at.seq + 1);
         self.altered(seq.unwrap_or(next).max(next), day, what);
-        let at = self.at.get_or_insert(At { epoch: 0, seq: 0, event_seq: 0, link: None, lost: true });
+        let at = self.at.get_or_insert(At {
+            epoch: 0,
+            seq: 0,
+            event_seq: 0,
+            link: None,
+            lost: true,
+            events_lost: true,
+        });
         (at.link, at.lost) = (None, true);
+    }
+
+    /// A whole day behind the last one that could be read cannot be: the records end before it, as far as something
+    /// else knows that there were any.
+    pub fn unreadable_end(&mut self, day: String, what: String) {
+        self.end_day(false);
+        self.last_day = Some(day.clone());
+        self.lost_days.push((day, what));
     }
 
     fn end_day(&mut self, last: bool) {
@@ -361,8 +407,12 @@ impl Examiner {
         if at.lost || at.seq >= day.last_seq {
             return;
         }
-        if !last {
-            let what = format!("records {} to {} are not there", at.seq + 1, day.last_seq);
+        let cut = self.cut.take();
+        if last {
+            // Nothing stands behind them: the records end before, and the verdict says where they should.
+            cut.into_iter().for_each(|what| self.finding(format!("{}.", capital(&what))));
+        } else {
+            let what = cut.unwrap_or_else(|| stretch(at.seq + 1, day.last_seq, String::new()));
             self.altered(at.seq + 1, &day.name, what);
         }
         self.at = Some(At { seq: day.last_seq, event_seq: day.last_event, link: None, ..at });
@@ -379,6 +429,11 @@ impl Examiner {
                 // proves nothing of what stands before.
                 if self.first_fault.is_none() {
                     self.report.proven_to = Some(seq);
+                } else if self.follows_from <= seq {
+                    match self.behind.last_mut().filter(|(first, _)| *first == self.follows_from) {
+                        Some((_, last)) => *last = seq,
+                        None => self.behind.push((self.follows_from, seq)),
+                    }
                 }
                 continue;
             }
@@ -446,13 +501,22 @@ impl Examiner {
         let signed = self.signed_beyond(epoch, last);
         let all = witnesses.iter().cloned().chain(sealed).chain(signed.clone());
         let lost = end.is_some_and(|at| at.lost);
+        let events_lost = end.is_some_and(|at| at.events_lost);
         let short = all.filter(|witness| {
             let same = witness.epoch == epoch;
+            let events = witness.event_seq.filter(|_| !events_lost);
             let beyond = witness.seq.is_some_and(|seq| seq > last)
-                || witness.event_seq.is_some_and(|event_seq| event_seq > last_event);
+                || events.is_some_and(|event_seq| event_seq > last_event);
             !lost && ((same && beyond) || witness.epoch > epoch)
         });
         let short = short.max_by_key(|witness| (witness.seq.is_some(), witness.seq));
+        for (day, what) in std::mem::take(&mut self.lost_days) {
+            if short.is_some() {
+                self.finding(format!("Day {day} cannot be read: {what}."));
+            } else {
+                self.altered(last + 1, &day, what);
+            }
+        }
         let tail = self.tail.filter(|from| signed.is_none() && self.spoken_to < *from);
         if let Some(forged) = self.forged.take() {
             self.fault(forged.bad, forged.kind);
@@ -529,6 +593,7 @@ impl Examiner {
     }
 
     fn conclude(&mut self, last: u64) {
+        let mut spoken_to = self.report.proven_to;
         if let Some(from) = self.report.chained_from
             && let Some(first) = self.report.first_seq.filter(|first| *first < from)
         {
@@ -537,9 +602,16 @@ impl Examiner {
                 from - 1
             ));
         }
-        match self.report.proven_to {
-            Some(proven) if proven < last => {
-                self.note(format!("No anchor speaks of records {} to {last} yet.", proven + 1));
+        for (first, to) in std::mem::take(&mut self.behind) {
+            self.note(format!(
+                "Behind what is not right, records {first} to {to} follow from each other up to what an anchor signed."
+            ));
+            spoken_to = spoken_to.max(Some(to));
+        }
+        match spoken_to {
+            // Where one does, and the records do not lead to it, the verdict says so.
+            Some(spoken) if spoken < last && self.anchors.iter().all(|anchor| anchor.claim.seq <= spoken) => {
+                self.note(format!("No anchor speaks of records {} to {last} yet.", spoken + 1));
             }
             Some(_) => {}
             None if !self.trusted.is_empty() && last > 0 => {
@@ -561,8 +633,21 @@ fn say(list: &mut Vec<String>, what: String) {
     }
 }
 
+/// Records that cannot be read, and why.
+fn stretch(first: u64, last: u64, why: String) -> String {
+    let why = if why.is_empty() { why } else { format!(" ({why})") };
+    if first == last {
+        format!("record {first} is not there or cannot be read{why}")
+    } else {
+        format!("records {first} to {last} are not there or cannot be read{why}")
+    }
+}
+
 fn sentence(fault: &AnchorFault) -> String {
-    let text = fault.to_string();
+    capital(&fault.to_string())
+}
+
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -8,8 +8,6 @@ use crate::journal::{Archive, DaySpan, Frame, ReadError, SlipError, anchor_reade
 
 /// Frames asked for at a time.
 const BATCH: usize = 4_096;
-/// Records of a day that cannot be read one after the other; the rest of it is given up then.
-const UNREADABLE_LIMIT: u32 = 64;
 
 /// Why something cannot be examined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +23,8 @@ pub enum SourceError {
 impl From<ReadError> for SourceError {
     fn from(error: ReadError) -> SourceError {
         match error {
-            ReadError::Damaged { .. } => SourceError::Damaged(error.to_string()),
+            // Whoever examines a day knows which one it is.
+            ReadError::Damaged { what, .. } => SourceError::Damaged(what),
             ReadError::NotOpenYet | ReadError::Disk { .. } => SourceError::Failed(error.to_string()),
         }
     }
@@ -37,10 +36,21 @@ pub trait Source {
     fn days(&self) -> Result<Vec<DaySpan>, SourceError>;
     /// Days that cannot be opened, by name, and why.
     fn damaged_days(&self) -> Vec<(String, String)>;
-    /// Records from number `from` on, as they stand in the store, at most `max`.
+    /// Records from number `from` on, as they stand in the store, at most `max`, up to the first that cannot be read;
+    /// where that is the first one, an error.
     fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, SourceError>;
+    /// The first record from `from` on, on the same day, that can be read, where it is worth looking for: a running
+    /// journal puts a damaged day aside.
+    fn legible_from(&self, _from: u64) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
     /// The anchors in order, and what of their files is damaged.
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError>;
+    /// Days whose records had to be gathered from what is left of their files, and why; asked for when all of them
+    /// have been read.
+    fn gathered(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// What else knows how far the records went.
     fn witnesses(&self) -> Result<Vec<Witness>, SourceError>;
     /// Other files that are not as they were written, and what was put aside: findings and notes.
@@ -73,16 +83,20 @@ pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, S
         examine_day(source, day, &mut examiner)?;
     }
     for (name, what) in damaged {
-        examiner.unreadable(&name, named(&what), what);
+        examiner.unreadable_end(name, what);
+    }
+    for (name, why) in source.gathered() {
+        examiner.finding(format!(
+            "Files of day {name} are damaged ({why}): its records were gathered from what is left of them."
+        ));
     }
     Ok(examiner.finish(&witnesses))
 }
 
 fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> Result<(), SourceError> {
-    let (mut seq, mut max, mut unreadable) = (day.first_seq, BATCH, 0);
-    let mut damage = None;
+    let mut seq = day.first_seq;
     while seq <= day.last_seq {
-        match source.frames(seq, max) {
+        match source.frames(seq, BATCH) {
             Ok(frames) => {
                 let before = seq;
                 for frame in frames {
@@ -93,19 +107,20 @@ fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> R
                     seq += 1;
                 }
                 if seq == before {
-                    return gone(source, day, seq, damage, examiner);
+                    return gone(source, day, seq, examiner);
                 }
-                (max, unreadable, damage) = (BATCH, 0, None);
-            }
-            Err(SourceError::Damaged(what)) if max > 1 => (max, damage) = (1, Some(what)),
-            Err(SourceError::Damaged(what)) if unreadable < UNREADABLE_LIMIT => {
-                examiner.missing(what);
-                seq += 1;
-                unreadable += 1;
             }
             Err(SourceError::Damaged(what)) => {
-                examiner.unreadable(&day.name, Some(seq), what);
-                return Ok(());
+                match source.legible_from(seq)?.filter(|next| (seq + 1..=day.last_seq).contains(next)) {
+                    Some(next) => {
+                        examiner.illegible(next - 1, what);
+                        seq = next;
+                    }
+                    None => {
+                        examiner.illegible_to_the_end(what);
+                        return Ok(());
+                    }
+                }
             }
             Err(error @ SourceError::Failed(_)) => return Err(error),
         }
@@ -113,22 +128,13 @@ fn examine_day(source: &dyn Source, day: &DaySpan, examiner: &mut Examiner) -> R
     Ok(())
 }
 
-/// A day ends before its last record: it was put aside because of `damage`, or deleted while it was examined,
-/// or records of it are missing.
-fn gone(
-    source: &dyn Source,
-    day: &DaySpan,
-    seq: u64,
-    damage: Option<String>,
-    examiner: &mut Examiner,
-) -> Result<(), SourceError> {
-    let deleted = damage.is_none() && source.days()?.iter().all(|kept| kept.first_seq > day.last_seq);
-    if deleted {
+/// A day ends before its last record: it was deleted while it was examined, or records of it are missing.
+fn gone(source: &dyn Source, day: &DaySpan, seq: u64, examiner: &mut Examiner) -> Result<(), SourceError> {
+    if source.days()?.iter().all(|kept| kept.first_seq > day.last_seq) {
         let what = format!("day {} was deleted while it was examined: run it again", day.name);
         return Err(SourceError::Failed(what));
     }
-    let what = damage.unwrap_or_else(|| format!("record {seq} is not there any more"));
-    examiner.unreadable(&day.name, Some(seq), what);
+    examiner.illegible_to_the_end(format!("record {seq} is not there any more"));
     Ok(())
 }
 
@@ -151,8 +157,16 @@ impl Source for Archive {
         Ok(self.reader().frames(from, max)?)
     }
 
+    fn legible_from(&self, from: u64) -> Result<Option<u64>, SourceError> {
+        Ok(self.reader().legible_from(from)?)
+    }
+
     fn anchors(&self) -> Result<(Vec<Anchor>, Vec<String>), SourceError> {
         anchor_reader::all(self.directory()).map_err(|error| SourceError::Failed(error.to_string()))
+    }
+
+    fn gathered(&self) -> Vec<(String, String)> {
+        Archive::gathered(self)
     }
 
     fn witnesses(&self) -> Result<Vec<Witness>, SourceError> {
