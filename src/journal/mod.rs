@@ -46,6 +46,9 @@
 //! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! gone                    which records are known not to be in the store any more
 //! deleted                 what retention deleted, a line of JSON each
+//! holes                   what was put aside or found missing, a line of JSON each
+//! alarms/<id>             alarms that stand until somebody removes their file
+//! signed                  the last anchor, beside the anchors themselves: so that they are missed
 //! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
@@ -72,11 +75,14 @@ mod frame;
 mod gone;
 mod guard;
 mod handle;
+mod holes;
 mod index;
 mod inflight;
 mod keys;
+mod lasting;
 mod layout1;
 mod layout2;
+mod ledger;
 mod notary;
 mod opening;
 mod orders;
@@ -88,6 +94,7 @@ mod recording;
 mod retention;
 mod settle;
 mod shelf;
+mod signed;
 pub mod signing;
 mod slip;
 mod space;
@@ -111,6 +118,7 @@ pub use configs::{
 pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
+pub use holes::Hole;
 pub use inflight::{Resume, read as inflight_resume};
 pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};

@@ -225,7 +225,7 @@ impl Shelf {
         });
         let missing = Some((span.begin.first_seq, span.last_seq));
         let found = Quarantined { what: name.to_owned(), moved_to, why: why.to_owned(), missing };
-        found.report(&self.board);
+        found.report(&self.directory, &self.board);
         gone::enter(&self.directory, &self.board, (span.begin.first_seq, span.last_seq));
         self.status.change(|status| status.quarantined.push(found));
     }

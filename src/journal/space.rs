@@ -105,6 +105,8 @@ impl Writer {
             return;
         }
         self.watch.looked_at = Some(now);
+        let found = self.status.get().quarantined;
+        self.lasting.look(&self.settings.directory, &self.settings.board, &found);
         if self.store.is_some() && due(self.watch.measured_at, MEASURE_EVERY_MS) {
             self.watch.measured_at = Some(now);
             self.retain();

@@ -25,6 +25,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::chain::{Link, Tip};
 use super::day::{self, Begin, Day, DayError};
 use super::inflight::{Log, SNAPSHOT_LIMIT};
+use super::lasting::Lasting;
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
@@ -142,6 +143,8 @@ pub(super) struct Writer {
     pub(super) closing_since: Option<Tick>,
     /// Room on the disk.
     pub(super) watch: Watch,
+    /// Alarms that outlive the process.
+    pub(super) lasting: Lasting,
     /// Signs anchors of what is durable.
     pub(super) notary: Notary,
 }
@@ -186,6 +189,7 @@ impl Writer {
             reopen: false,
             closing_since: None,
             watch: Watch::default(),
+            lasting: Lasting::default(),
         }
     }
 

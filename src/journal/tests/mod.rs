@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod flow;
 mod frozen;
+mod lost;
 mod retention;
 mod stall;
 mod verify;
