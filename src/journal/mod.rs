@@ -71,6 +71,7 @@ pub mod chain;
 mod configs;
 mod cursor;
 mod day;
+mod farewell;
 mod frame;
 mod gone;
 mod guard;
@@ -190,6 +191,9 @@ pub struct JournalSettings {
     pub board: Board,
     /// Who signs anchors; `None`: none are made.
     pub anchors: Option<AnchorSettings>,
+    /// Retention waits until a record says that a day goes ([`JournalHandle::deletions`]); without a line that makes
+    /// such records it waits for ever.
+    pub deletions_recorded: bool,
 }
 
 /// Whose records anchors speak of, and who signs them.
@@ -214,6 +218,7 @@ impl JournalSettings {
             space: store.space,
             board,
             anchors: None,
+            deletions_recorded: false,
         }
     }
 
@@ -227,6 +232,7 @@ impl JournalSettings {
             space: SpaceSettings::default(),
             board,
             anchors: None,
+            deletions_recorded: false,
         }
     }
 

@@ -124,11 +124,13 @@ impl Reader {
 
     /// Durable records from number `from` on, in order, at most `max`.
     pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, ReadError> {
-        let mut found = Vec::new();
-        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
-            if found.len() < max {
+        let (mut found, mut next) = (Vec::new(), from);
+        for span in &self.spans()? {
+            // A day that holds again what one before it holds was copied: it gives what it has more.
+            if found.len() < max && span.last_seq >= next {
                 let day = self.day(span)?;
-                found.extend(self.checked(day.records(from, max - found.len()))?);
+                found.extend(self.checked(day.records(next, max - found.len()))?);
+                next = span.last_seq + 1;
             }
         }
         Ok(found)
@@ -141,11 +143,12 @@ impl Reader {
 
     /// Durable records from number `from` on as they stand in the store, byte for byte, at most `max`.
     pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
-        let mut found = Vec::new();
-        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
-            if found.len() < max {
+        let (mut found, mut next) = (Vec::new(), from);
+        for span in &self.spans()? {
+            if found.len() < max && span.last_seq >= next {
                 let day = self.day(span)?;
-                found.extend(self.checked(day.frames(from, max - found.len()))?);
+                found.extend(self.checked(day.frames(next, max - found.len()))?);
+                next = span.last_seq + 1;
             }
         }
         Ok(found)

@@ -8,6 +8,9 @@
 //! - *By force*: upstream has not acknowledged it, and the store takes more than `hard-size-mib`. What went is said
 //!   exactly: an alarm, a log line, and a line in the file `deleted`.
 //!
+//! A day goes only after a record in the chain says that it will ([`super::farewell`]): a list that somebody else wrote
+//! is told by that.
+//!
 //! Without a cursor nothing is acknowledged: then nothing goes but by force. The quarantine may take a quarter of
 //! `max-size-mib`; beyond it the oldest of it goes, and is said.
 
@@ -19,6 +22,8 @@ use super::cursor::{self, Cursor};
 use super::day::Span;
 use super::shelf::Shelf;
 use super::{DEVICE, gone, lasting, ledger, space};
+use crate::line::event::DayDeleted;
+pub use crate::line::event::DeletedFor as Why;
 use crate::line::record::{Alarm, Severity};
 use crate::site::SpaceSettings;
 use crate::watch::Board;
@@ -43,18 +48,6 @@ pub(super) struct Deleted {
     pub unacknowledged: u64,
     pub quarantined: u64,
     pub bytes: u64,
-}
-
-/// Why a day goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// Older than the days that are kept.
-    Age,
-    /// The store took more than `max-size-mib`.
-    Size,
-    /// It took more than `hard-size-mib`, and upstream had not acknowledged all of the day.
-    Force,
 }
 
 /// A line of the file `deleted`.
@@ -136,13 +129,15 @@ fn going(spans: &[(Span, u64)], limits: Limits, cursor: Cursor, size: u64) -> Ve
     found
 }
 
-/// Deletes what may go, or must. `size`: bytes of the store.
+/// Deletes what may go, or must. `size`: bytes of the store. `may_go`: whether it is recorded that this day goes; it is
+/// asked again at the next run.
 pub(super) fn run(
     directory: &Path,
     shelf: &Shelf,
     limits: Limits,
     size: u64,
     board: &Board,
+    may_go: &mut dyn FnMut(&DayDeleted) -> bool,
 ) -> std::io::Result<Deleted> {
     // A cursor that cannot be read acknowledges nothing.
     let cursor = cursor::read(directory).ok().flatten().unwrap_or_default();
@@ -155,7 +150,21 @@ pub(super) fn run(
         .map(|span| (space::size(&days.join(&span.name)), span))
         .map(|(n, span)| (span, n))
         .collect();
+    let mut waits = false;
     for (span, bytes, why) in going(&sized, limits, cursor, size.saturating_sub(deleted.bytes)) {
+        let about = DayDeleted {
+            day: span.name.clone(),
+            epoch: span.begin.epoch,
+            records: (span.begin.first_seq, span.last_seq),
+            events: (span.begin.first_event, span.last_event),
+            why,
+            unacknowledged: unacknowledged(&span, cursor),
+        };
+        // Those behind one that waits are told at the same time, and wait, too.
+        waits |= !may_go(&about);
+        if waits {
+            continue;
+        }
         if !shelf.forget(&span.name) {
             break;
         }

@@ -24,6 +24,7 @@ use super::DEVICE;
 use super::retention::{self, Limits};
 use super::writer::Writer;
 use crate::line::Tick;
+use crate::line::event::DayDeleted;
 use crate::line::record::{Alarm, Severity};
 
 /// The file system is asked this often: at 200 parcels/s the store grows by less than 2 MiB meanwhile.
@@ -93,6 +94,11 @@ pub(super) struct Watch {
 impl Watch {
     pub fn space(&self) -> Space {
         self.space
+    }
+
+    /// The store is measured, and retention looks at it, with the next look.
+    pub fn measure_soon(&mut self) {
+        self.measured_at = None;
     }
 }
 
@@ -186,7 +192,9 @@ impl Writer {
         let (settings, directory) = (&self.settings, &self.settings.directory);
         let limits = Limits { keep_days: settings.keep_days, space: settings.space };
         let size = size(directory).saturating_sub(size(&directory.join("ballast")));
-        match retention::run(directory, &self.shelf, limits, size, &settings.board) {
+        let (now, farewell) = (self.clock.now(), &mut self.farewell);
+        let mut may_go = |day: &DayDeleted| farewell.may_go(day, now);
+        match retention::run(directory, &self.shelf, limits, size, &settings.board, &mut may_go) {
             Ok(gone) => self.status.change(|status| {
                 status.store_mib = size.saturating_sub(gone.bytes) / MIB;
                 status.days_deleted += gone.days;
@@ -195,7 +203,9 @@ impl Writer {
             }),
             Err(error) => settings.board.fault(DEVICE, "retention", &error),
         }
-        if let Some(oldest) = self.shelf.spans().first() {
+        let spans = self.shelf.spans();
+        self.farewell.kept(&spans);
+        if let Some(oldest) = spans.first() {
             self.notary.prune(&oldest.name);
         }
     }

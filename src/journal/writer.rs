@@ -24,6 +24,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::chain::{Link, Tip};
 use super::day::{self, Begin, Day, DayError};
+use super::farewell::Farewell;
 use super::inflight::{Log, SNAPSHOT_LIMIT};
 use super::lasting::Lasting;
 use super::notary::{Notary, Standing};
@@ -143,6 +144,8 @@ pub(super) struct Writer {
     pub(super) closing_since: Option<Tick>,
     /// Room on the disk.
     pub(super) watch: Watch,
+    /// Days that are about to go.
+    pub(super) farewell: Farewell,
     /// Alarms that outlive the process.
     pub(super) lasting: Lasting,
     /// Signs anchors of what is durable.
@@ -163,6 +166,7 @@ impl Writer {
         log: Option<Log>,
         opened: Sender<Opened>,
         heard: Arc<AtomicU64>,
+        farewell: Farewell,
     ) -> Writer {
         Writer {
             notary: Notary::new(&settings, Arc::clone(&status), heard),
@@ -189,6 +193,7 @@ impl Writer {
             reopen: false,
             closing_since: None,
             watch: Watch::default(),
+            farewell,
             lasting: Lasting::default(),
         }
     }
@@ -373,6 +378,9 @@ impl Writer {
             status.cycles += 1;
         });
         self.listener.durable(records);
+        if self.farewell.durable(records) {
+            self.watch.measure_soon();
+        }
         self.flight = Flight::default();
         Ok(())
     }

@@ -133,6 +133,7 @@ impl Core {
             | Event::Heard(_)
             | Event::Configured { .. }
             | Event::PlanStaged(_)
+            | Event::DayDeleted(_)
             | Event::Photo(_) => {}
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),

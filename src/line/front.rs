@@ -231,7 +231,8 @@ impl Line {
             | Event::InductionHold { .. }
             | Event::DeviceState { .. }
             | Event::OrdersRetired(_)
-            | Event::PlanStaged(_) => self.core.apply(now, Input::Event(event), &mut out),
+            | Event::PlanStaged(_)
+            | Event::DayDeleted(_) => self.core.apply(now, Input::Event(event), &mut out),
             Event::Photo(photo) => {
                 let shows = self.trail.shown(&photo, &self.core);
                 self.core.apply(now, Input::Photo { photo, shows }, &mut out);

@@ -367,7 +367,8 @@ impl<'a> Names<'a> {
             | Event::Photo(_)
             | Event::Holds(_)
             | Event::OrdersRetired(_)
-            | Event::PlanStaged(_) => None,
+            | Event::PlanStaged(_)
+            | Event::DayDeleted(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::verify::{Live, Report, Verdict, examine};
 use super::*;
+use crate::line::event::{DayDeleted, DeletedFor};
 use crate::line::record::Severity;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -18,6 +19,24 @@ fn begin(directory: &Path) -> (Journal, JournalHandle, Opened, Board) {
     let board = settings.board.clone();
     let (journal, handle, opening) = Journal::start(settings, None, Box::new(Told::default())).unwrap();
     (journal, handle, opening.wait().unwrap(), board)
+}
+
+/// The record that a day goes.
+fn deleted(seq: u64, day: &str, records: (u64, u64)) -> Numbered {
+    let about = DayDeleted {
+        day: day.to_owned(),
+        epoch: 1,
+        records,
+        events: (1, 9),
+        why: DeletedFor::Age,
+        unacknowledged: 0,
+    };
+    recorded(seq, about)
+}
+
+fn recorded(seq: u64, about: DayDeleted) -> Numbered {
+    let body = Body::Input(Input::Event(Event::DayDeleted(about)));
+    Numbered { seq, wall_us: MIDNIGHT_US + 2 * DAY_US + 100, entry: Entry { at: Tick(seq * 10), body } }
 }
 
 /// Adds days from number `first` to `last`, each with an anchor at its end, and closes the store.
@@ -132,6 +151,10 @@ fn what_retention_deleted_a_day_behind_is_history() {
         missing: Some((1, 20)),
     };
     found.report(directory.path(), &Board::default());
+    let (journal, handle, _, _) = begin(directory.path());
+    append(&handle, deleted(61, "2026-11-23", (21, 40)));
+    wait_durable(&handle, 61);
+    journal.finish();
     std::fs::remove_dir_all(directory.path().join("days/2026-11-22")).unwrap();
     assert_eq!(altered(&copied(directory.path())).0, 1);
     std::fs::remove_dir_all(directory.path().join("days/2026-11-23")).unwrap();
@@ -145,6 +168,41 @@ fn what_retention_deleted_a_day_behind_is_history() {
     let other = line.replace("[21,40]", "[31,40]");
     std::fs::write(directory.path().join("deleted"), format!("{other}\n")).unwrap();
     assert_eq!(altered(&copied(directory.path())).0, 21);
+}
+
+#[test]
+fn a_day_goes_only_when_a_record_says_so_and_a_list_that_says_more_is_told() {
+    let directory = three_days();
+    let days = || std::fs::read_dir(directory.path().join("days")).unwrap().count();
+    let epoch = Archive::open(directory.path()).unwrap().reader().spans().unwrap()[0].begin.epoch;
+    let mut cursor = CursorStore::open(directory.path()).unwrap();
+    cursor.advance(Cursor { epoch, acked: milestones_to(60) }, Tick(0)).unwrap();
+    drop(cursor);
+    let settings = JournalSettings { keep_days: 1, deletions_recorded: true, ..anchored(directory.path()) };
+    let (journal, handle, opening) =
+        Journal::start(settings, None, Box::new(super::Told::default())).unwrap();
+    opening.wait().unwrap();
+    let deletions = handle.deletions();
+    let told: Vec<DayDeleted> =
+        (0..2).map(|_| deletions.recv_timeout(Duration::from_secs(60)).expect("it is told")).collect();
+    assert_eq!([told[0].records, told[1].records], [(1, 20), (21, 40)]);
+    assert_eq!((told[1].why, told[1].unacknowledged), (DeletedFor::Age, 0));
+    assert_eq!((days(), handle.status().days_deleted), (3, 0), "not before it is recorded");
+    for (seq, about) in (61..).zip(told) {
+        append(&handle, recorded(seq, about));
+    }
+    wait_for("both are deleted", || handle.status().days_deleted == 2);
+    assert_eq!(days(), 1);
+    let live = examine(&Live::new(&handle), Vec::new()).unwrap();
+    journal.finish();
+    for report in [live, copied(directory.path())] {
+        assert!(report.is_clean(), "{report:#?}");
+        assert!(
+            report.notes[0]
+                .contains("1 to 40, days 2026-11-22 to 2026-11-23, were deleted by retention, by age"),
+            "{report:#?}"
+        );
+    }
 }
 
 #[test]

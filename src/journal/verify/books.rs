@@ -3,8 +3,9 @@
 //! Retention enters each day it deletes in `deleted`, and deletes from the front only; what was put aside or found
 //! missing stands in `holes`. Records that are gone and stand in neither were taken by something else.
 //!
-//! The books are plain files. Whoever can write to the disk can write a line in them, too; see [`super`] for what
-//! stands against that.
+//! The books are plain files, and whoever can write to the disk can write a line in them. Against that the chain says
+//! of each day, before retention deletes it, that it will: a list that says more is a finding. Nothing of the kind
+//! stands behind `holes`: what it explains is a fault in any case.
 
 use std::path::{Path, PathBuf};
 

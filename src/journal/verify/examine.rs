@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::gaps::Deletion;
 use super::books::Books;
 use super::frame::Frame;
 use super::proof::{AnchorFault, check_signature};
@@ -88,6 +89,9 @@ pub struct Examiner {
     /// What the store says of what is gone, and which of its holes were met.
     books: Option<Books>,
     told: Vec<bool>,
+    /// How a record begins that says that a day was deleted, and the last record that one of them names.
+    deletion: Deletion,
+    recorded_to: u64,
     report: Report,
 }
 
@@ -127,6 +131,8 @@ impl Examiner {
             gaps: Vec::new(),
             books: None,
             told: Vec::new(),
+            deletion: Deletion::new(),
+            recorded_to: 0,
             report,
         };
         examiner.look_at_anchors();
@@ -315,6 +321,7 @@ impl Examiner {
                 return At { link: None, ..at };
             }
         };
+        self.look_for_deletion(bytes);
         let right_so_far = self.first_fault.is_none();
         if frame.event_seq != 0 {
             at.event_seq += 1;
@@ -454,6 +461,7 @@ impl Examiner {
         self.report.last_seq = end.map(|at| at.seq);
         self.foreign_anchors(epoch, end);
         self.look_for_lost_epochs(epoch);
+        self.unrecorded_deletions();
         self.untold_holes(last);
         self.missing_anchors();
         let signed = self.signed_beyond(epoch, last);

@@ -3,7 +3,10 @@
 
 use super::{At, Bad, Examiner, Kind};
 use crate::journal::DaySpan;
+use crate::journal::record;
 use crate::journal::verify::books::{self, Books};
+use crate::line::event::{DayDeleted, DeletedFor, Event};
+use crate::line::record::{Body, Input};
 
 impl Examiner {
     /// What the store says of what is gone.
@@ -13,6 +16,34 @@ impl Examiner {
         }
         self.told = vec![false; books.holes.len()];
         self.books = Some(books);
+    }
+
+    /// Looks whether a record says that a day was deleted; only where days are gone, since few records are.
+    pub(super) fn look_for_deletion(&mut self, bytes: &[u8]) {
+        if self.report.first_seq.is_none_or(|first| first <= 1) || !self.deletion.is_of(bytes) {
+            return;
+        }
+        let decoded = record::decode(bytes).map(|record| record.body);
+        if let Ok(Body::Input(Input::Event(Event::DayDeleted(day)))) = decoded {
+            self.recorded_to = self.recorded_to.max(day.records.1);
+        }
+    }
+
+    /// The list of what retention deleted, against what the chain says of it.
+    pub(super) fn unrecorded_deletions(&mut self) {
+        let Some(first) = self.report.first_seq else { return };
+        let to = self.books.as_ref().map_or(0, |books| books.deleted_to(first));
+        if self.recorded_to < to {
+            let behind = match self.recorded_to {
+                0 => String::new(),
+                recorded => format!(" of those behind {recorded}"),
+            };
+            self.finding(format!(
+                "The list `deleted` says that retention took the records up to {to}, and no record of the chain says \
+                 so{behind}, as it does before sortd deletes a day: an earlier version deleted them, or somebody else \
+                 did and wrote the list."
+            ));
+        }
     }
 
     /// The store begins with this day, behind other records.
@@ -168,4 +199,47 @@ impl Examiner {
         let seq = self.report.proven_to.map_or(first, |proven| proven + 1);
         self.fault(Bad { seq, day: None, wall_us: None }, kind);
     }
+}
+
+/// How the body of a record begins that says that a day is deleted, behind its two times.
+#[derive(Debug)]
+pub(super) struct Deletion(Vec<u8>);
+
+impl Deletion {
+    pub fn new() -> Deletion {
+        let day = DayDeleted {
+            day: String::new(),
+            epoch: 0,
+            records: (0, 0),
+            events: (0, 0),
+            why: DeletedFor::Age,
+            unacknowledged: 0,
+        };
+        let body = Body::Input(Input::Event(Event::DayDeleted(day)));
+        let mut bytes = bincode::serde::encode_to_vec(body, bincode::config::standard()).unwrap_or_default();
+        // Which input, which event: one byte each.
+        bytes.truncate(3);
+        Deletion(bytes)
+    }
+
+    fn is_of(&self, frame: &[u8]) -> bool {
+        let header = match frame.first() {
+            Some(1) => record::COMMON_HEADER,
+            _ => record::CHAINED_HEADER,
+        };
+        let body = frame.get(header..).and_then(behind_number).and_then(behind_number);
+        body.is_some_and(|body| body.starts_with(&self.0))
+    }
+}
+
+/// What follows a number as bincode writes it: in one byte, or behind one that says in how many.
+fn behind_number(bytes: &[u8]) -> Option<&[u8]> {
+    let length = match bytes.first()? {
+        0..=250 => 1,
+        251 => 3,
+        252 => 5,
+        253 => 9,
+        254 | 255 => 17,
+    };
+    bytes.get(length..)
 }
