@@ -88,13 +88,14 @@ struct Running {
 }
 
 fn publish(port: u16, anchors: Arc<Made>) -> Running {
-    publish_with(settings(port), anchors)
+    publish_with(settings(port), 10, anchors)
 }
 
-fn publish_with(settings: UplinkSettings, anchors: Arc<Made>) -> Running {
+/// Beside so many events.
+fn publish_with(settings: UplinkSettings, events: u64, anchors: Arc<Made>) -> Running {
     let (stop, stopped) = watch::channel(false);
     let line = Box::new(LineBrief::default);
-    let journal = FakeJournal::new(5, 10);
+    let journal = FakeJournal::new(5, events);
     let (publisher, status) = Publisher::new(settings, topics(), journal, Board::default(), line, stopped);
     Running { status, stop, task: tokio::spawn(publisher.with_anchors(anchors).run()) }
 }
@@ -144,7 +145,7 @@ async fn an_anchor_before_the_first_event_is_no_event_that_the_broker_threw_away
     let stub = Stub::start().await;
     stub.echo();
     let settings = UplinkSettings { echo_check: true, silence_ms: 1_000, ..settings(stub.port) };
-    let mut running = publish_with(settings, Made::new(2, 0));
+    let mut running = publish_with(settings, 0, Made::new(2, 0));
     // Acknowledgements are held back as long as something is owed: this one is believed at once.
     running.acked(2).await;
     assert_eq!(running.status.borrow().last_error, None);
