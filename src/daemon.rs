@@ -143,6 +143,8 @@ pub fn run(directory: &Path) -> Result<(), RunError> {
     let (answers, notices) = mpsc::channel(ANSWERS_WAITING);
     let listener = Box::new(Acknowledge::new(plc_acks, durable_events, answers.clone()));
     let settings = JournalSettings::new(&site.store, board.clone()).anchored(&site);
+    // The line's thread does, as soon as there is one.
+    let settings = JournalSettings { deletions_recorded: true, ..settings };
     let (journal, handle, opening) = Journal::start(settings, resume, listener)?;
     // The store is ours from here on: a second sortd beside a running one is no boot.
     let boot = crate::journal::next_boot(&site.store.directory)?;

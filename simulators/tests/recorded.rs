@@ -78,6 +78,36 @@ fn the_whole_day_comes_out_again() {
 }
 
 #[test]
+fn a_day_that_was_copied_into_the_store_is_named_and_not_fed_twice() {
+    let directory = store().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let days = directory.path().join("days");
+    let day = std::fs::read_dir(&days).expect("days").next().expect("a day").expect("it can be read").path();
+    let mut name = day.file_name().expect("it has a name").to_owned();
+    name.push(".2");
+    let copy = days.join(&name);
+    std::fs::create_dir(&copy).expect("a place for the copy");
+    for file in std::fs::read_dir(&day).expect("files") {
+        let file = file.expect("it can be read").path();
+        if file.is_file() {
+            std::fs::copy(&file, copy.join(file.file_name().expect("it has a name"))).expect("it is copied");
+        }
+    }
+    let proof = {
+        let archive = Archive::open(directory.path()).expect("the store opens");
+        let recording = archive.reader();
+        assert_eq!(Recording::days(recording).expect("days").len(), 2);
+        let (proof, found) = proven(recording, Period::default());
+        assert_eq!(found, []);
+        assert_eq!((proof.walked.records, proof.walked.stretches), (last_of(recording), 1));
+        proof
+    };
+    std::fs::remove_dir_all(copy).expect("the copy goes");
+    let warnings = &proof.walked.warnings;
+    let named = |text: &String| text.contains(&*name.to_string_lossy());
+    assert!(warnings.len() == 1 && warnings.iter().all(named), "{warnings:?}");
+}
+
+#[test]
 fn from_any_snapshot_to_the_end_nothing_differs() {
     opened(|_, recording| {
         let day = &recording.days().expect("days")[0];

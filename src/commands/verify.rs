@@ -176,8 +176,11 @@ fn told(report: &Report, named: bool) -> (String, String, Option<String>) {
             format!("ANCHOR MISMATCH: {what}"),
             format!(
                 "records from {} on, up to {seq} at the latest, were made anew after anchor {number} was signed, \
-                 checksums and links included, or the anchor was; up to {after} they are what was signed.",
-                after + 1
+                 checksums and links included, or the anchor was made anew, or it is of another store{}.",
+                after + 1,
+                report
+                    .proven_to
+                    .map_or_else(String::new, |proven| format!("; up to {proven} they are what was signed"))
             ),
             some(KEEP),
         ),

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::journal::{AppendError, JournalHandle, Numbered, Space};
 use crate::line::actions::Actions;
-use crate::line::event::{Command, Event, HoldOrder, PlanInForce};
+use crate::line::event::{Command, DayDeleted, Event, HoldOrder, PlanInForce};
 use crate::line::record::Entry;
 use crate::line::status::LineStatus;
 use crate::line::{KnownOrders, Line, Tick};
@@ -108,12 +108,15 @@ pub struct LineThread {
     /// When finished orders are looked for; not before all orders are back.
     next_retirement: Option<Tick>,
     snapshot_seq: u64,
+    /// Days that go when this thread has recorded it.
+    deletions: Receiver<DayDeleted>,
 }
 
 impl LineThread {
     /// A thread over `line` whose next record has number `next_seq`.
     pub fn new(line: Line, next_seq: u64, clock: Clock, ends: Ends) -> LineThread {
         LineThread {
+            deletions: ends.journal.deletions(),
             line,
             ends,
             clock,
@@ -144,6 +147,9 @@ impl LineThread {
             self.send();
             self.watch_room();
             if self.unsent_entries.is_empty() && self.ends.journal.room() >= ROOM_TO_TAKE {
+                if let Ok(day) = self.deletions.try_recv() {
+                    self.step(Event::DayDeleted(day));
+                }
                 match self.ends.events.recv_timeout(self.wait()) {
                     Ok(event) => self.step(event),
                     Err(RecvTimeoutError::Timeout) => self.step(Event::Tick),

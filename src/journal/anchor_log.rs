@@ -226,7 +226,7 @@ impl AnchorLog {
             let what = match &content.tail {
                 Tail::Damaged(what) => Some(what.clone()),
                 Tail::None | Tail::Torn if last < heard => {
-                    Some(format!("it ends at anchor {last}, but {heard} was published"))
+                    Some(format!("it ends at anchor {last}, but {heard} was signed"))
                 }
                 Tail::None | Tail::Torn => None,
             };

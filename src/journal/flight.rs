@@ -78,6 +78,9 @@ impl Writer {
             status.cycles += 1;
         });
         self.listener.durable(batch.records());
+        if self.farewell.durable(batch.records()) {
+            self.watch.measure_soon();
+        }
         self.spare = Some(batch);
         Ok(())
     }

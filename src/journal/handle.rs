@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::anchor_reader::AnchorReader;
 use super::commit::Commits;
+use super::farewell;
 use super::inflight::{Log, Resume};
 use super::opening::Opening;
 use super::reader::Reader;
@@ -23,6 +24,7 @@ use super::space::{self, Space};
 use super::status::{JournalState, JournalStatus, StatusCell};
 use super::writer::{Item, Writer};
 use super::{DurableListener, JournalSettings, Numbered, QUEUE_CAPACITY};
+use crate::line::event::DayDeleted;
 
 /// The lock of a process that was killed is held until the kernel has taken it apart, and a child between fork and
 /// exec holds what its parent did: a quarter of a second of patience tells them from a second daemon.
@@ -79,6 +81,7 @@ pub struct JournalHandle {
     status: Arc<StatusCell>,
     shelf: Arc<Shelf>,
     anchors: AnchorReader,
+    deletions: Receiver<DayDeleted>,
 }
 
 impl Journal {
@@ -105,7 +108,8 @@ impl Journal {
         let closing = Arc::new(AtomicBool::new(false));
         let heard = Arc::new(AtomicU64::new(0));
         let anchors = AnchorReader::new(settings.directory.clone(), Arc::clone(&heard));
-        let handle = JournalHandle { queue, durable, status, shelf, anchors };
+        let (farewell, deletions) = farewell::channel(settings.deletions_recorded);
+        let handle = JournalHandle { queue, durable, status, shelf, anchors, deletions };
         let commits = Commits::start().map_err(StartError::Thread)?;
         let writer = Writer::new(
             settings,
@@ -120,6 +124,7 @@ impl Journal {
             log,
             opened,
             heard,
+            farewell,
         );
         let run = move || {
             // Held as long as the thread lives.
@@ -203,6 +208,14 @@ impl JournalHandle {
     #[cfg(test)]
     pub(super) fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Days that retention is about to delete. Whoever takes them has each recorded by the core
+    /// ([`Event::DayDeleted`]); with [`JournalSettings::deletions_recorded`] a day goes only when that is durable.
+    ///
+    /// [`Event::DayDeleted`]: crate::line::event::Event::DayDeleted
+    pub fn deletions(&self) -> Receiver<DayDeleted> {
+        self.deletions.clone()
     }
 
     /// Reads the signed anchors.

@@ -47,6 +47,9 @@
 //! checkpoint cursors boots small files, written whole or not at all (`cursor`: of the version before)
 //! gone                    which records are known not to be in the store any more
 //! deleted                 what retention deleted, a line of JSON each
+//! holes                   what was put aside or found missing, a line of JSON each
+//! alarms/<id>             alarms that stand until somebody removes their file
+//! signed                  the last anchor, beside the anchors themselves: so that they are missed
 //! ballast                 nothing: room for the last records on a disk that others have filled
 //! days/2026-11-22/        one sled Db; beside its files `span`: epoch, first and last numbers and links
 //! anchors/<first>-<day>   signed anchors in a plain file; `anchors/cursor`: how far they are published
@@ -74,17 +77,21 @@ mod configs;
 mod cursor;
 mod day;
 mod facsimile;
+mod farewell;
 mod flight;
 mod frame;
 mod gleaning;
 mod gone;
 mod guard;
 mod handle;
+mod holes;
 mod index;
 mod inflight;
 mod keys;
+mod lasting;
 mod layout1;
 mod layout2;
+mod ledger;
 mod legible;
 mod notary;
 mod opening;
@@ -99,6 +106,7 @@ mod retention;
 mod settle;
 mod shelf;
 mod shortcut;
+mod signed;
 pub mod signing;
 mod slip;
 mod space;
@@ -123,6 +131,7 @@ pub use configs::{
 pub use cursor::{Cursor, CursorStore, Cursors, LiveRange};
 pub use frame::{DaySpan, Frame};
 pub use handle::{AppendError, Journal, JournalHandle, StartError};
+pub use holes::Hole;
 pub use inflight::{Resume, read as inflight_resume};
 pub use notary::AnchorStatus;
 pub use opening::{Opened, Opening, OpeningError, StoreRecovery};
@@ -196,6 +205,9 @@ pub struct JournalSettings {
     pub board: Board,
     /// Who signs anchors; `None`: none are made.
     pub anchors: Option<AnchorSettings>,
+    /// Retention waits until a record says that a day goes ([`JournalHandle::deletions`]); without a line that makes
+    /// such records it waits for ever.
+    pub deletions_recorded: bool,
 }
 
 /// Whose records anchors speak of, and who signs them.
@@ -220,6 +232,7 @@ impl JournalSettings {
             space: store.space,
             board,
             anchors: None,
+            deletions_recorded: false,
         }
     }
 
@@ -233,6 +246,7 @@ impl JournalSettings {
             space: SpaceSettings::default(),
             board,
             anchors: None,
+            deletions_recorded: false,
         }
     }
 

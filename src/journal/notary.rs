@@ -2,8 +2,8 @@
 //!
 //! The journal thread shows the notary where the store stands after each durable cycle. An anchor is made
 //! a minute after the last one, or a thousand records after it, when a day is sealed and when the daemon
-//! ends — and only if there is a record that none speaks of yet. Each costs a signature and one small
-//! sync, and there is at most one a second, however many records come.
+//! ends — and only if there is a record that none speaks of yet. Each costs a signature and two small files
+//! synced (itself, and [`Signed`]), and there is at most one a second, however many records come.
 //!
 //! A key or a disk that fails is never in the way of records: there is an alarm, and it is tried again.
 
@@ -17,7 +17,9 @@ use super::anchor::{Anchor, AnchorError, Claim};
 use super::anchor_log::AnchorLog;
 use super::anchor_reader;
 use super::chain::Link;
+use super::lasting;
 use super::quarantine::Quarantined;
+use super::signed::Signed;
 use super::signing::{SigningError, SigningKey};
 use super::slip::SlipError;
 use super::status::StatusCell;
@@ -36,6 +38,8 @@ const LEAST_MS: u64 = 1_000;
 const RETRY_MS: u64 = 10_000;
 /// Id of the alarm.
 const ALARM: &str = "journal-anchors";
+/// Id of the alarm for a new key that nobody named.
+const KEY_ALARM: &str = "journal-anchors-key";
 
 /// The last anchor, as the status shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,26 +155,53 @@ impl Notary {
 
     fn open(&mut self) -> Result<(), NotaryError> {
         let Some(settings) = &self.settings else { return Ok(()) };
-        let heard = self.heard.load(Ordering::Acquire).max(anchor_reader::acknowledged(&self.store)?);
+        let signed = match Signed::read(&self.store) {
+            Ok(signed) => signed.map_or(0, |signed| signed.number),
+            // A witness less.
+            Err(SlipError::Damaged { .. }) => 0,
+            Err(error @ SlipError::Io { .. }) => return Err(error.into()),
+        };
+        let acknowledged = anchor_reader::acknowledged(&self.store)?;
+        let heard = self.heard.load(Ordering::Acquire).max(acknowledged).max(signed);
         let (log, damage) = AnchorLog::open(&self.store, heard)?;
-        for found in damage {
-            let found = Quarantined {
+        let mut found: Vec<Quarantined> = damage
+            .into_iter()
+            .map(|found| Quarantined {
                 what: format!("anchors-{}", found.segment.name()),
                 moved_to: Some(self.store.join("quarantine")),
                 why: found.what,
                 missing: None,
-            };
-            found.report(&self.board);
+            })
+            .collect();
+        let last = log.last().cloned();
+        if found.is_empty() && last.is_none() && heard > 0 {
+            let why = format!("{heard} anchors were signed, and the directory `anchors` holds none");
+            found.push(Quarantined { what: "anchors".to_owned(), moved_to: None, why, missing: None });
+        }
+        for found in found {
+            found.report(&self.store, &self.board);
             self.status.change(|status| status.quarantined.push(found));
         }
-        let last = log.last().cloned();
         if let Some(last) = &last {
             self.last = Some((last.claim.epoch, last.claim.seq));
             self.show(last);
         }
         let key = SigningKey::open(&self.store, settings.signing_key.as_deref())?;
         if let Some(last) = last.filter(|last| last.claim.public_key != key.public()) {
-            tracing::warn!(before = %last.key_id(), now = %key.public().id(), "anchors are signed with another key");
+            let (before, now, number) = (last.key_id(), key.public().id(), last.claim.number);
+            tracing::warn!(%before, %now, "anchors are signed with another key");
+            let alarm = Alarm {
+                id: KEY_ALARM.to_owned(),
+                severity: Severity::Critical,
+                text: format!(
+                    "Anchors behind number {number} are signed with another key, {now}; up to it the key was {before}."
+                ),
+                remedy:
+                    "If nobody changed the key on purpose, find out who did. Give the new signing-key.pub to \
+                         everybody who verifies, beside the one before."
+                        .to_owned(),
+            };
+            lasting::raise(&self.store, &self.board, alarm);
         }
         self.desk = Some((key, log));
         Ok(())
@@ -202,6 +233,10 @@ impl Notary {
         }
         self.last = Some((standing.epoch, standing.seq));
         self.show(&anchor);
+        if let Err(error) = Signed::of(&anchor).write(&self.store) {
+            // The anchor is there; only that it would be missed is not sure yet.
+            self.board.fault(DEVICE, "signed", &error);
+        }
         Ok(())
     }
 
@@ -227,6 +262,20 @@ impl Notary {
                 self.failed = true;
                 self.status.change(|status| status.anchors_failed += 1);
                 self.board.fault(DEVICE, "anchors", &error);
+                if let NotaryError::Key(SigningError::Gone { path, public }) = &error {
+                    return self.board.raise(Alarm {
+                        id: ALARM.to_owned(),
+                        severity: Severity::Critical,
+                        text: format!("No anchors are made: {error}."),
+                        remedy: format!(
+                            "Put {} back from its copy; signing then goes on by itself. If there is no copy, move {} \
+                             aside on purpose: a new key is made, and everybody who verifies must be given its \
+                             public half.",
+                            path.display(),
+                            public.display()
+                        ),
+                    });
+                }
                 self.board.raise(Alarm {
                     id: ALARM.to_owned(),
                     severity: Severity::Warning,

@@ -291,7 +291,7 @@ pub(super) fn open(settings: &JournalSettings, resume_last: Option<u64>) -> Resu
     let present: Vec<Span> = sealed.iter().cloned().chain(current.as_ref().map(Day::span)).collect();
     quarantined.extend(gone::unexplained(settings, &present, goes_on_at, &quarantined));
     for found in &quarantined {
-        found.report(&settings.board);
+        found.report(directory, &settings.board);
     }
     let run = newest_run(&days, settings, current.as_ref(), &sealed);
     let last_tick = current.as_ref().map_or(Tick(0), Day::last_tick);

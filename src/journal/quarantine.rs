@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEVICE, slip};
+use super::{DEVICE, holes, lasting, slip};
 use crate::line::record::{Alarm, Severity};
 use crate::watch::Board;
 use crate::watch::clock::Clock;
@@ -23,8 +23,10 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    /// Tells the board, and everyone who reads the log.
-    pub(super) fn report(&self, board: &Board) {
+    /// Books it, and tells the board and everyone who reads the log; the alarm outlives this process.
+    pub(super) fn report(&self, directory: &Path, board: &Board) {
+        // What cannot be written now is written with the next look at the lasting alarms.
+        holes::enter(directory, board, self);
         let missing = match self.missing {
             Some((first, last)) => format!("records {first} to {last} are missing"),
             None => "how many records are missing is not known".to_owned(),
@@ -34,14 +36,15 @@ impl Quarantined {
             None => "nothing was left of it".to_owned(),
         };
         board.fault(DEVICE, "quarantine", &format_args!("{}: {}", self.what, self.why));
-        board.raise(Alarm {
+        let alarm = Alarm {
             id: format!("journal-quarantine-{}", self.what),
             severity: Severity::Critical,
             text: format!("Store, {}: {}; {place}; {missing}. The line goes on.", self.what, self.why),
             remedy: "Copy the quarantine directory away, check the disk, and tell upstream which \
                      records are missing."
                 .to_owned(),
-        });
+        };
+        lasting::raise(directory, board, alarm);
     }
 }
 

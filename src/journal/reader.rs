@@ -124,11 +124,13 @@ impl Reader {
 
     /// Durable records from number `from` on, in order, at most `max`.
     pub fn records(&self, from: u64, max: usize) -> Result<Vec<Record>, ReadError> {
-        let mut found = Vec::new();
-        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
-            if found.len() < max {
+        let (mut found, mut next) = (Vec::new(), from);
+        for span in &self.spans()? {
+            // A day that holds again what one before it holds was copied: it gives what it has more.
+            if found.len() < max && span.last_seq >= next {
                 let day = self.day(span)?;
-                found.extend(self.checked(day.records(from, max - found.len()))?);
+                found.extend(self.checked(day.records(next, max - found.len()))?);
+                next = span.last_seq + 1;
             }
         }
         Ok(found)
@@ -143,20 +145,25 @@ impl Reader {
     ///
     /// Up to the first that cannot be read: where it is the first one asked for, it is an error.
     pub fn frames(&self, from: u64, max: usize) -> Result<Vec<Frame>, ReadError> {
-        let mut found = Vec::new();
-        for span in self.spans()?.iter().filter(|span| span.last_seq >= from) {
+        let (mut found, mut next) = (Vec::new(), from);
+        for span in &self.spans()? {
+            if span.last_seq < next {
+                // Before it, or a copy of a day that was read already.
+                continue;
+            }
             let room = max - found.len();
             if room == 0 {
                 break;
             }
-            match self.day(span).and_then(|day| self.checked(day.frames(from, room))) {
+            match self.day(span).and_then(|day| self.checked(day.frames(next, room))) {
                 Ok(frames) => {
                     // Behind a part of a day nothing follows yet.
-                    let ends = frames.last().map_or(from, |frame| frame.seq);
+                    let ends = frames.last().map_or(next, |frame| frame.seq);
                     found.extend(frames);
                     if ends < span.last_seq {
                         break;
                     }
+                    next = span.last_seq + 1;
                 }
                 Err(error) if found.is_empty() => return Err(error),
                 Err(_) => break,

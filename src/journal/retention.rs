@@ -8,18 +8,22 @@
 //! - *By force*: upstream has not acknowledged it, and the store takes more than `hard-size-mib`. What went is said
 //!   exactly: an alarm, a log line, and a line in the file `deleted`.
 //!
+//! A day goes only after a record in the chain says that it will ([`super::farewell`]): a list that somebody else wrote
+//! is told by that.
+//!
 //! Without a cursor nothing is acknowledged: then nothing goes but by force. The quarantine may take a quarter of
 //! `max-size-mib`; beyond it the oldest of it goes, and is said.
 
-use std::io::Write;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cursor::{self, Cursor};
 use super::day::Span;
 use super::shelf::Shelf;
-use super::{DEVICE, gone, space};
+use super::{DEVICE, gone, lasting, ledger, space};
+use crate::line::event::DayDeleted;
+pub use crate::line::event::DeletedFor as Why;
 use crate::line::record::{Alarm, Severity};
 use crate::site::SpaceSettings;
 use crate::watch::Board;
@@ -28,8 +32,6 @@ use crate::watch::clock::Clock;
 const MIB: u64 = 1024 * 1024;
 /// Part of the store's size that the quarantine may take.
 const QUARANTINE_PART: u64 = 4;
-/// The file `deleted` begins anew beyond this, some ten thousand days; the one before is kept.
-const DELETED_LIMIT: u64 = 2 * MIB;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy)]
@@ -48,25 +50,22 @@ pub(super) struct Deleted {
     pub bytes: u64,
 }
 
-/// Why a day goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Why {
-    Age,
-    Size,
-    Force,
+/// A line of the file `deleted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    wall_us: i64,
+    /// Name of the day, or of a directory of the quarantine.
+    pub what: String,
+    pub why: Why,
+    pub epoch: u64,
+    pub records: Option<(u64, u64)>,
+    events: Option<(u64, u64)>,
+    pub unacknowledged: u64,
 }
 
-/// A line of the file `deleted`.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    wall_us: i64,
-    what: &'a str,
-    why: Why,
-    epoch: u64,
-    records: Option<(u64, u64)>,
-    events: Option<(u64, u64)>,
-    unacknowledged: u64,
+/// Everything that was deleted, oldest first, and what of the list cannot be read.
+pub(super) fn list(directory: &Path) -> (Vec<Line>, Vec<String>) {
+    ledger::read(&directory.join("deleted"))
 }
 
 /// UTC day of a wall stamp, as a number of days since 1970.
@@ -130,13 +129,15 @@ fn going(spans: &[(Span, u64)], limits: Limits, cursor: Cursor, size: u64) -> Ve
     found
 }
 
-/// Deletes what may go, or must. `size`: bytes of the store.
+/// Deletes what may go, or must. `size`: bytes of the store. `may_go`: whether it is recorded that this day goes; it is
+/// asked again at the next run.
 pub(super) fn run(
     directory: &Path,
     shelf: &Shelf,
     limits: Limits,
     size: u64,
     board: &Board,
+    may_go: &mut dyn FnMut(&DayDeleted) -> bool,
 ) -> std::io::Result<Deleted> {
     // A cursor that cannot be read acknowledges nothing.
     let cursor = cursor::read(directory).ok().flatten().unwrap_or_default();
@@ -149,14 +150,34 @@ pub(super) fn run(
         .map(|span| (space::size(&days.join(&span.name)), span))
         .map(|(n, span)| (span, n))
         .collect();
+    let mut waits = false;
     for (span, bytes, why) in going(&sized, limits, cursor, size.saturating_sub(deleted.bytes)) {
+        let about = DayDeleted {
+            day: span.name.clone(),
+            epoch: span.begin.epoch,
+            records: (span.begin.first_seq, span.last_seq),
+            events: (span.begin.first_event, span.last_event),
+            why,
+            unacknowledged: unacknowledged(&span, cursor),
+        };
+        // Those behind one that waits are told at the same time, and wait, too.
+        waits |= !may_go(&about);
+        if waits {
+            continue;
+        }
         if !shelf.forget(&span.name) {
             break;
         }
         let lost = unacknowledged(&span, cursor);
-        say(directory, board, &span, why, lost);
+        let line = say(directory, board, &span, why, lost);
+        let noted = note(directory, board, &line);
         gone::enter(directory, board, (span.begin.first_seq, span.last_seq));
         std::fs::remove_dir_all(days.join(&span.name))?;
+        if !noted {
+            // There is room now, if that was what it lacked.
+            note(directory, board, &line);
+            gone::enter(directory, board, (span.begin.first_seq, span.last_seq));
+        }
         deleted.days += 1;
         deleted.unacknowledged += lost;
         deleted.bytes += bytes;
@@ -165,27 +186,14 @@ pub(super) fn run(
 }
 
 /// Says what goes, before it goes.
-fn say(directory: &Path, board: &Board, span: &Span, why: Why, unacknowledged: u64) {
+fn say(directory: &Path, board: &Board, span: &Span, why: Why, unacknowledged: u64) -> Line {
     let (day, epoch) = (&span.name, span.begin.epoch);
     let (records, events) =
         ((span.begin.first_seq, span.last_seq), (span.begin.first_event, span.last_event));
     tracing::info!(%day, ?why, epoch, ?records, ?events, unacknowledged, "day deleted");
-    note(
-        directory,
-        board,
-        &Line {
-            wall_us: Clock::default().wall_us(),
-            what: day,
-            why,
-            epoch,
-            records: Some(records),
-            events: Some(events),
-            unacknowledged,
-        },
-    );
     if unacknowledged > 0 {
         board.fault(DEVICE, "unacknowledged-deleted", &format_args!("day {day}, {unacknowledged} events"));
-        board.raise(Alarm {
+        let alarm = Alarm {
             id: format!("store-deleted-{day}"),
             severity: Severity::Critical,
             text: format!(
@@ -196,26 +204,27 @@ fn say(directory: &Path, board: &Board, span: &Span, why: Why, unacknowledged: u
             remedy: "Tell upstream which events it will never get, find out why it does not acknowledge, and raise \
                      `hard-size-mib` if the disk has room."
                 .to_owned(),
-        });
+        };
+        lasting::raise(directory, board, alarm);
+    }
+    Line {
+        wall_us: Clock::default().wall_us(),
+        what: day.clone(),
+        why,
+        epoch,
+        records: Some(records),
+        events: Some(events),
+        unacknowledged,
     }
 }
 
-/// Adds a line to the file `deleted`; it outlives the alarm.
-fn note(directory: &Path, board: &Board, line: &Line<'_>) {
-    let path = directory.join("deleted");
-    let write = || {
-        if std::fs::metadata(&path).is_ok_and(|about| about.len() > DELETED_LIMIT) {
-            std::fs::rename(&path, directory.join("deleted.before"))?;
-        }
-        let mut file = std::fs::File::options().create(true).append(true).open(&path)?;
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
-        file.write_all(&text)?;
-        file.sync_data()
-    };
-    if let Err(error) = write() {
-        board.fault(DEVICE, "deleted-not-noted", &error);
+/// Adds a line to the file `deleted`; it outlives the alarm. `false`: it could not be written.
+fn note(directory: &Path, board: &Board, line: &Line) -> bool {
+    let added = ledger::add(&directory.join("deleted"), line);
+    if let Err(error) = &added {
+        board.fault(DEVICE, "deleted-not-noted", error);
     }
+    added.is_ok()
 }
 
 /// Keeps the quarantine to its part of the store's size, the newest of it.
@@ -244,8 +253,8 @@ fn forget_quarantine(
         }
         tracing::warn!(quarantine = %name, bytes, "quarantine deleted, it takes more than its part");
         let (why, wall_us) = (Why::Size, Clock::default().wall_us());
-        let line =
-            Line { wall_us, what: &name, why, epoch: 0, records: None, events: None, unacknowledged: 0 };
+        let what = name.clone();
+        let line = Line { wall_us, what, why, epoch: 0, records: None, events: None, unacknowledged: 0 };
         note(directory, board, &line);
         board.fault(DEVICE, "quarantine-deleted", &name);
         board.raise(Alarm {

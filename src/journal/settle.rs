@@ -160,7 +160,7 @@ impl Writer {
             let moved_to = put_aside(directory, &path, day, what).map_err(|error| day::disk(day, &error))?;
             let missing = span.map(|span| (span.begin.first_seq, span.last_seq));
             let found = Quarantined { what: day.clone(), moved_to, why: what.clone(), missing };
-            found.report(&self.settings.board);
+            found.report(directory, &self.settings.board);
             if let Some(missing) = missing {
                 gone::enter(directory, &self.settings.board, missing);
             }
@@ -181,7 +181,7 @@ impl Writer {
                 let moved_to = moved_to.map_err(|error| day::disk(&day, &error))?;
                 let why = format!("{what}; upstream must send the active orders again");
                 let found = Quarantined { what: day, moved_to, why, missing: None };
-                found.report(&self.settings.board);
+                found.report(&directory, &self.settings.board);
                 self.status.change(|status| status.quarantined.push(found));
                 store.orders.reopen(&directory, cache)?;
             }
@@ -218,14 +218,14 @@ impl Writer {
 
     /// Puts the day that is written into quarantine; a new epoch begins.
     fn abandon(&mut self, written: &Written, why: &str) -> Result<(), DayError> {
-        let directory = &self.settings.directory;
+        let directory = self.settings.directory.clone();
         let path = directory.join("days").join(&written.name);
-        let moved_to = put_aside(directory, &path, &written.name, why);
+        let moved_to = put_aside(&directory, &path, &written.name, why);
         let moved_to = moved_to.map_err(|error| day::disk(&written.name, &error))?;
         let Some(store) = &mut self.store else { return Ok(()) };
         let missing = (written.first_seq <= store.last_seq).then_some((written.first_seq, store.last_seq));
         let found = Quarantined { what: written.name.clone(), moved_to, why: why.to_owned(), missing };
-        found.report(&self.settings.board);
+        found.report(&directory, &self.settings.board);
         if let Some(missing) = missing {
             gone::enter(&self.settings.directory, &self.settings.board, missing);
         }
@@ -244,6 +244,14 @@ impl Writer {
         let what = format!("record {expected} expected, {came} came");
         self.settings.board.fault(DEVICE, "number-skipped", &what);
         gone::enter(&self.settings.directory, &self.settings.board, (expected, came - 1));
+        let left_out = Quarantined {
+            what: format!("records-{expected}-{}", came - 1),
+            moved_to: None,
+            why: "the line left these numbers out: nothing came to be stored under them".to_owned(),
+            missing: Some((expected, came - 1)),
+        };
+        left_out.report(&self.settings.directory, &self.settings.board);
+        self.status.change(|status| status.quarantined.push(left_out));
         self.attest();
         if let Some(day) = self.shelf.current() {
             day.seal()?;

@@ -156,10 +156,13 @@ impl Shelf {
         self.change(|days| days.current = Some(day));
     }
 
-    /// Forgets a sealed day; `false` where it is open, or may be about to be, and stays. Never waits: the
-    /// journal thread asks.
+    /// Forgets a sealed day; `false` where somebody reads it, or may be about to, and it stays. Waits for nobody:
+    /// the journal thread asks.
     pub fn forget(&self, name: &str) -> bool {
         let Ok(lent) = self.lent.try_lock() else { return false };
+        // Open and read by nobody is no reason to stay: without another reader it would be so for ever.
+        let idle = |day: &mut Arc<Day>| day.name() == name && Arc::strong_count(day) == 1;
+        drop(self.change(|days| days.other.take_if(idle)));
         let held = lent.iter().any(|(lent, day)| lent == name && day.strong_count() > 0);
         !held
             && self.change(|days| {
@@ -279,7 +282,7 @@ impl Shelf {
         });
         let missing = Some((span.begin.first_seq, span.last_seq));
         let found = Quarantined { what: name.to_owned(), moved_to, why: why.to_owned(), missing };
-        found.report(&self.board);
+        found.report(&self.directory, &self.board);
         gone::enter(&self.directory, &self.board, (span.begin.first_seq, span.last_seq));
         self.status.change(|status| status.quarantined.push(found));
     }

@@ -10,8 +10,11 @@
 //!
 //! - A key that is named or present and cannot be read or understood is an error with its path; it is never
 //!   replaced, and no other key is taken in its place.
+//! - A key of which the public half is still there and the private half is gone is missing, and not replaced either:
+//!   a person puts it back, or puts the public half aside and so asks for a new one.
 //! - What was made is synced before it signs anything, so that no anchor outlives its key.
-//! - The public half stands in `signing-key.pub` of the store, as `openssl pkey -pubin` reads it.
+//! - The public half stands in `signing-key.pub` of the store, as `openssl pkey -pubin` reads it. That of a key before
+//!   it is kept as `signing-key-<id>.pub`.
 //!
 //! A private key is PKCS#8, PEM or DER (`openssl genpkey -algorithm ed25519`), or a seed of 32 bytes. Its
 //! *id* is the first 16 hexadecimal digits of SHA-256 over the 32 bytes of the public key.
@@ -147,6 +150,14 @@ pub enum SigningError {
         /// What was expected and what came.
         what: String,
     },
+    /// The private half is gone.
+    #[error("the signing key {path} is gone, and {public} is still there: a key is never replaced by itself")]
+    Gone {
+        /// Where it stood.
+        path: PathBuf,
+        /// Its public half.
+        public: PathBuf,
+    },
     /// The store's own key cannot be made.
     #[error("no signing key can be made at {path}: {source}")]
     NotMade {
@@ -187,6 +198,10 @@ impl SigningKey {
                     Err(SigningError::Unreadable { source, .. })
                         if source.kind() == std::io::ErrorKind::NotFound =>
                     {
+                        let public = directory.join(PUBLIC);
+                        if public.exists() {
+                            return Err(SigningError::Gone { path: own, public });
+                        }
                         make(&own)?;
                         SigningKey::read(&own)?
                     }
@@ -197,6 +212,7 @@ impl SigningKey {
         let path = directory.join(PUBLIC);
         let pem = key.public.pem();
         if fs::read_to_string(&path).ok().as_ref() != Some(&pem) {
+            keep_before(directory, &path)?;
             slip::write_plain(&path, pem.as_bytes())?;
         }
         Ok(key)
@@ -237,6 +253,15 @@ impl SigningKey {
         signature.copy_from_slice(self.pair.sign(bytes).as_ref());
         signature
     }
+}
+
+/// Keeps the public half of the key before under its own name: it proves what that key has signed.
+fn keep_before(directory: &Path, path: &Path) -> Result<(), SigningError> {
+    let Some(before) = fs::read(path).ok().and_then(|content| PublicKey::parse(&content).ok()) else {
+        return Ok(());
+    };
+    let kept = directory.join(format!("signing-key-{}.pub", before.id()));
+    Ok(slip::write_plain(&kept, before.pem().as_bytes())?)
 }
 
 /// The credential, where systemd gave one.
@@ -332,6 +357,38 @@ mod tests {
             assert!(error.to_string().contains("left as it is"));
             assert_eq!(fs::read(&own).unwrap(), bad);
         }
+    }
+
+    #[test]
+    fn a_private_half_that_is_gone_is_missed_and_not_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join(OWN);
+        let made = SigningKey::open(directory.path(), None).unwrap().public();
+        let backup = fs::read(&own).unwrap();
+        fs::remove_file(&own).unwrap();
+        let error = SigningKey::open(directory.path(), None).unwrap_err();
+        assert!(matches!(error, SigningError::Gone { .. }), "{error}");
+        assert!(error.to_string().contains("never replaced by itself"), "{error}");
+        assert!(!own.exists());
+        let public = directory.path().join(PUBLIC);
+        assert_eq!(PublicKey::parse(&fs::read(&public).unwrap()), Ok(made));
+        // Put back, it is the same; put aside on purpose, there is a new one.
+        fs::write(&own, backup).unwrap();
+        assert_eq!(SigningKey::open(directory.path(), None).unwrap().public(), made);
+        fs::remove_file(&own).unwrap();
+        fs::rename(&public, directory.path().join("before.pub")).unwrap();
+        assert_ne!(SigningKey::open(directory.path(), None).unwrap().public(), made);
+    }
+
+    #[test]
+    fn the_public_half_of_the_key_before_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = SigningKey::open(directory.path(), None).unwrap().public();
+        let named = directory.path().join("elsewhere.pem");
+        make(&named).unwrap();
+        SigningKey::open(directory.path(), Some(&named)).unwrap();
+        let kept = fs::read(directory.path().join(format!("signing-key-{}.pub", before.id()))).unwrap();
+        assert_eq!(PublicKey::parse(&kept), Ok(before));
     }
 
     #[test]

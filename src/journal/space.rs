@@ -25,6 +25,7 @@ use super::retention::{self, Limits};
 use super::writer::Writer;
 use super::{DEVICE, JournalSettings};
 use crate::line::Tick;
+use crate::line::event::DayDeleted;
 use crate::line::record::{Alarm, Severity};
 
 /// The file system is asked this often: at 200 parcels/s the store grows by less than 2 MiB meanwhile.
@@ -95,6 +96,11 @@ impl Watch {
     pub fn space(&self) -> Space {
         self.space
     }
+
+    /// The store is measured, and retention looks at it, with the next look.
+    pub fn measure_soon(&mut self) {
+        self.measured_at = None;
+    }
 }
 
 impl Writer {
@@ -107,6 +113,8 @@ impl Writer {
         }
         self.watch.looked_at = Some(now);
         gone::enter_waiting(&self.settings.directory, &self.settings.board);
+        let found = self.status.get().quarantined;
+        self.lasting.look(&self.settings.directory, &self.settings.board, &found);
         if self.store.is_some() && due(self.watch.measured_at, MEASURE_EVERY_MS) {
             self.watch.measured_at = Some(now);
             self.retain();
@@ -186,7 +194,9 @@ impl Writer {
         let (settings, directory) = (&self.settings, &self.settings.directory);
         let limits = Limits { keep_days: settings.keep_days, space: settings.space };
         let size = size(directory).saturating_sub(size(&directory.join("ballast")));
-        match retention::run(directory, &self.shelf, limits, size, &settings.board) {
+        let (now, farewell) = (self.clock.now(), &mut self.farewell);
+        let mut may_go = |day: &DayDeleted| farewell.may_go(day, now);
+        match retention::run(directory, &self.shelf, limits, size, &settings.board, &mut may_go) {
             Ok(gone) => self.status.change(|status| {
                 status.store_mib = size.saturating_sub(gone.bytes) / MIB;
                 status.days_deleted += gone.days;
@@ -195,7 +205,9 @@ impl Writer {
             }),
             Err(error) => settings.board.fault(DEVICE, "retention", &error),
         }
-        if let Some(oldest) = self.shelf.spans().first() {
+        let spans = self.shelf.spans();
+        self.farewell.kept(&spans);
+        if let Some(oldest) = spans.first() {
             self.notary.prune(&oldest.name);
         }
     }

@@ -27,8 +27,10 @@ use super::batch::Batch;
 use super::chain::Tip;
 use super::commit::Commits;
 use super::day::{self, DayError};
+use super::farewell::Farewell;
 use super::flight::Front;
 use super::inflight::{Bodies, Log, SNAPSHOT_LIMIT};
+use super::lasting::Lasting;
 use super::notary::{Notary, Standing};
 use super::opening::{self, Checkpoint, Ground, Opened};
 use super::orders::Orders;
@@ -150,6 +152,10 @@ pub(super) struct Writer {
     pub(super) closing_since: Option<Tick>,
     /// Room on the disk.
     pub(super) watch: Watch,
+    /// Days that are about to go.
+    pub(super) farewell: Farewell,
+    /// Alarms that outlive the process.
+    pub(super) lasting: Lasting,
     /// Signs anchors of what is durable.
     pub(super) notary: Notary,
 }
@@ -169,6 +175,7 @@ impl Writer {
         log: Option<Log>,
         opened: Sender<Opened>,
         heard: Arc<AtomicU64>,
+        farewell: Farewell,
     ) -> Writer {
         Writer {
             notary: Notary::new(&settings, Arc::clone(&status), heard),
@@ -203,6 +210,8 @@ impl Writer {
             reopen: false,
             closing_since: None,
             watch: Watch::default(),
+            farewell,
+            lasting: Lasting::default(),
         }
     }
 

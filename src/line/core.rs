@@ -137,7 +137,12 @@ impl Core {
 
     fn take(&mut self, now: Tick, event: Event, out: &mut Actions) {
         match event {
-            Event::Tick | Event::Encoder(_) | Event::Heard(_) | Event::PlanStaged(_) | Event::Photo(_) => {}
+            Event::Tick
+            | Event::Encoder(_)
+            | Event::Heard(_)
+            | Event::PlanStaged(_)
+            | Event::DayDeleted(_)
+            | Event::Photo(_) => {}
             Event::Configured { hash } => self.plans.configuration = Some(hash),
             Event::Started(started) => self.started(now, &started, out),
             Event::PlcAttached(attached) => self.plc_attached(now, &attached, out),

@@ -74,8 +74,40 @@ pub enum Event {
     OrdersRetired(Vec<RetiredOrder>),
     /// A plan from upstream was checked and lies in the store: the core only records it.
     PlanStaged(StagedPlan),
+    /// Retention lets a day of records go: the core only records it, and the day goes once that is durable, so that
+    /// the chain itself says who took it.
+    DayDeleted(DayDeleted),
     /// A plan that the shell has made ready comes into force for everything that is not decided yet.
     PlanInForce(PlanInForce),
+}
+
+/// A day of records that retention deletes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayDeleted {
+    /// Name of its directory.
+    pub day: String,
+    /// Store epoch.
+    pub epoch: u64,
+    /// First and last record.
+    pub records: (u64, u64),
+    /// First and last milestone of the epoch; the last is one less than the first where there is none.
+    pub events: (u64, u64),
+    /// Why it goes.
+    pub why: DeletedFor,
+    /// Milestones in it that upstream has not acknowledged.
+    pub unacknowledged: u64,
+}
+
+/// Why a day of records goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletedFor {
+    /// Older than the days that are kept.
+    Age,
+    /// The store took more than `max-size-mib`.
+    Size,
+    /// It took more than `hard-size-mib`, and upstream had not acknowledged all of the day.
+    Force,
 }
 
 /// A sort plan that comes into force.

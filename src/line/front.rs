@@ -244,6 +244,7 @@ impl Line {
             | Event::DeviceState { .. }
             | Event::OrdersRetired(_)
             | Event::PlanStaged(_)
+            | Event::DayDeleted(_)
             | Event::PlanInForce(_) => self.core.apply(now, Input::Event(event), &mut out),
             Event::Photo(photo) => {
                 let shows = self.trail.shown(&photo, &self.core);

@@ -3,7 +3,7 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `/v1/journal/days` | JSON: days with their links, what else knows how far the records went |
+//! | `/v1/journal/days` | JSON: days with their links, what else knows how far the records went, and the books of what is gone |
 //! | `/v1/journal/frames?from=N&max=M` | frames as they stand in the store, each behind its number (8 bytes) and its length (4 bytes), big-endian |
 //! | `/v1/journal/anchors?after=N&max=M` | JSON: anchors as they are published |
 //!
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use super::client::{Client, ClientError};
 use super::routes::refuse;
 use crate::journal::anchor::{Anchor, Document};
-use crate::journal::verify::{Live, Source, SourceError, Witness};
+use crate::journal::verify::{Books, Live, Source, SourceError, Witness};
 use crate::journal::{DaySpan, Frame};
 
 /// Frames of one answer at most …
@@ -60,6 +60,9 @@ struct Standing {
     witnesses: Vec<Witness>,
     findings: Vec<String>,
     notes: Vec<String>,
+    /// A daemon of an earlier version does not say.
+    #[serde(default)]
+    books: Option<Books>,
 }
 
 /// Answer of `/v1/journal/anchors`.
@@ -87,7 +90,9 @@ async fn days(State(records): State<Records>) -> Response {
         // Witnesses before days: the store goes on meanwhile, and they must not know more than is read.
         let witnesses = live.witnesses()?;
         let (findings, notes) = live.others()?;
-        let standing = Standing { days: live.days()?, witnesses, findings, notes };
+        // Books behind the days: what is deleted meanwhile is missed by the examination, which then begins anew.
+        let days = live.days()?;
+        let standing = Standing { days, witnesses, findings, notes, books: live.books()? };
         Ok(axum::Json(standing).into_response())
     })
     .await
@@ -215,5 +220,9 @@ impl Source for Client {
     fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError> {
         let standing: Standing = self.get("/v1/journal/days")?;
         Ok((standing.findings, standing.notes))
+    }
+
+    fn books(&self) -> Result<Option<Books>, SourceError> {
+        Ok(self.get::<Standing>("/v1/journal/days")?.books)
     }
 }

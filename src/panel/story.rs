@@ -368,6 +368,7 @@ impl<'a> Names<'a> {
             | Event::Holds(_)
             | Event::OrdersRetired(_)
             | Event::PlanStaged(_)
+            | Event::DayDeleted(_)
             | Event::PlanInForce(_) => None,
         }
     }

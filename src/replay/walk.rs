@@ -80,11 +80,11 @@ pub(super) fn walk(
     fallback: Option<Arc<Site>>,
     witness: &mut dyn Witness,
 ) -> Result<Walked, ReplayError> {
-    let days = recording.days()?;
+    let mut walked = Walked::default();
+    let days = once(recording.days()?, &mut walked.warnings);
     let mut configurations = Configurations::new(recording, fallback);
     let zone = configurations.zone(days.last().map_or(0, |day| day.last_seq))?;
     let (from, to) = bounds(recording, &days, period, &zone)?;
-    let mut walked = Walked::default();
     for stretch in stretches(days) {
         // The part of it that is wanted.
         let (first, last) = (stretch.first().max(from), stretch.last().min(to));
@@ -127,6 +127,22 @@ fn dress(line: &mut Line, configurations: &mut Configurations<'_>) {
     {
         line.offer_plan(plan);
     }
+}
+
+/// Days that hold records which a day before them holds are left out, and named: a day was copied into the store.
+fn once(days: Vec<RecordedDay>, warnings: &mut Vec<String>) -> Vec<RecordedDay> {
+    let mut kept: Vec<RecordedDay> = Vec::new();
+    for day in days {
+        match kept.last().filter(|before| day.first_seq <= before.last_seq) {
+            None => kept.push(day),
+            Some(before) => warnings.push(format!(
+                "day {} is left out: its records {} to {} begin with what day {} holds; it was copied into the store, \
+                 and `sortd verify` says more",
+                day.name, day.first_seq, day.last_seq, before.name
+            )),
+        }
+    }
+    kept
 }
 
 fn stretches(days: Vec<RecordedDay>) -> Vec<Stretch> {

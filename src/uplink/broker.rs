@@ -269,6 +269,13 @@ impl Events {
         }
     }
 
+    /// The publish that was just told as having left is no event, and its topic is not read here.
+    pub fn excuse(&mut self, packet: u16) {
+        if let Some((proof, _)) = &mut self.proof {
+            proof.excuse(packet);
+        }
+    }
+
     /// The library's next event, or the end of patience.
     async fn polled(&mut self) -> Result<Event, Lost> {
         if self.failed.is_none() {

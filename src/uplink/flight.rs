@@ -74,15 +74,16 @@ impl Flight {
         self.release()
     }
 
-    /// The oldest unnumbered publish left under this packet id.
-    pub fn left(&mut self, packet: u16) {
+    /// The oldest unnumbered publish left under this packet id. Gives back what it was.
+    pub fn left(&mut self, packet: u16) -> Option<Sent> {
         while let Some(entry) = self.entries.get_mut(self.numbered) {
             self.numbered += 1;
             if !matches!(entry.sent, Sent::Passed(..)) {
                 entry.packet = Some(packet);
-                return;
+                return Some(entry.sent);
             }
         }
+        None
     }
 
     /// Acknowledged by the broker. Gives back what became contiguous.

@@ -32,6 +32,7 @@ use self::lane::{Batch, Lane};
 use self::link::Link;
 use super::anchors::{self, Anchors, Outbox};
 use super::broker::{self, Dialler, Events, Lost, Topics};
+use super::flight::Sent;
 use super::health::{self, Health};
 use super::milestones::{Cursor, Milestones, MilestonesError};
 use super::ranges::{self, Ranges};
@@ -82,6 +83,17 @@ pub struct Publisher<M> {
     anchors: Option<Outbox>,
     /// The last connection was taken and of no use: the alarm stands until something is acknowledged.
     hollow: bool,
+    /// The place that was last logged.
+    told: Option<Told>,
+}
+
+/// What of a place is worth a line of the log: all of it but how far behind it is, which grows by itself while the
+/// broker is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    epoch: u64,
+    seq: u64,
+    split: bool,
 }
 
 /// How fast the backlog goes out.
@@ -134,6 +146,7 @@ impl<M: Milestones> Publisher<M> {
             attempt: 0,
             anchors: None,
             hollow: false,
+            told: None,
         };
         (publisher, watched)
     }
@@ -222,13 +235,19 @@ impl<M: Milestones> Publisher<M> {
                     }
                     let behind = ranges.behind(&self.epochs, head);
                     let Cursor { epoch, seq } = ranges.backlog;
-                    tracing::info!(
-                        epoch,
-                        seq,
-                        behind,
-                        split = ranges.live.is_some(),
-                        "uplink goes on after this event"
-                    );
+                    let place = Told { epoch, seq, split: ranges.live.is_some() };
+                    if self.told.replace(place) == Some(place) {
+                        // Once for each attempt to connect.
+                        tracing::debug!(epoch, seq, behind, "uplink still goes on after this event");
+                    } else {
+                        tracing::info!(
+                            epoch,
+                            seq,
+                            behind,
+                            split = place.split,
+                            "uplink goes on after this event"
+                        );
+                    }
                     (self.head, self.ranges) = (Some(head), Some(ranges));
                     return;
                 }
@@ -295,7 +314,7 @@ impl<M: Milestones> Publisher<M> {
             };
             let end = match event {
                 Err(why) => Some(if link.leaving { End::Stop } else { End::Lost(why) }),
-                Ok(event) => self.take(event, &mut link),
+                Ok(event) => self.take(event, &mut link, &mut events),
             };
             if let Some(end) = end {
                 break end;
@@ -346,7 +365,7 @@ impl<M: Milestones> Publisher<M> {
     }
 
     /// An event of the client library.
-    fn take(&mut self, event: Event, link: &mut Link) -> Option<End> {
+    fn take(&mut self, event: Event, link: &mut Link, events: &mut Events) -> Option<End> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 tracing::info!(broker = %self.status.borrow().broker, "uplink connected");
@@ -373,7 +392,11 @@ impl<M: Milestones> Publisher<M> {
             }
             Event::Incoming(Packet::Disconnect) => return Some(End::Lost(Lost::Closed)),
             Event::Incoming(_) => link.came.0 = true,
-            Event::Outgoing(Outgoing::Publish(packet)) => link.flight.left(packet),
+            Event::Outgoing(Outgoing::Publish(packet)) => {
+                if matches!(link.flight.left(packet), Some(Sent::Anchor(_))) {
+                    events.excuse(packet);
+                }
+            }
             Event::Outgoing(Outgoing::AwaitAck(packet)) => return Some(End::Lost(Lost::Collision(packet))),
             Event::Outgoing(Outgoing::Disconnect) if link.leaving => return Some(End::Stop),
             Event::Outgoing(_) => {}

@@ -4,6 +4,7 @@
 use super::super::chain::Link;
 use super::super::day::{self, Begin, Sealed, SpanSlip};
 use super::super::opening::Checkpoint;
+use super::super::signed::Signed;
 use super::super::slip;
 use super::*;
 
@@ -33,6 +34,8 @@ fn frozen_bytes_of_the_small_files() {
         written(&checkpoint),
         "534f5254534c495001000000170e7ce699fc8030026bfc70110100fb2c01fc6f110100fc6e110100"
     );
+    let signed = Signed { number: 27, epoch: EPOCH, seq: 70_000 };
+    assert_eq!(written(&signed), "534f5254534c4950010000000b4215b3691bfc8030026bfc70110100");
     assert_eq!(
         written(&Cursor { epoch: EPOCH, acked: 300 }),
         "534f5254534c4950010000000851f5b4f3fc8030026bfb2c01"

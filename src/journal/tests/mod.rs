@@ -7,6 +7,7 @@ mod damage;
 mod doubt;
 mod flow;
 mod frozen;
+mod lost;
 mod retention;
 mod stall;
 mod verify;

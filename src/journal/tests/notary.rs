@@ -91,6 +91,74 @@ fn a_key_that_is_wrong_is_an_alarm_and_tried_again() {
 }
 
 #[test]
+fn a_key_that_is_gone_is_a_critical_alarm_and_no_other_signs_in_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, _, _) = notary(directory.path(), None);
+    first.attest(standing(10), Tick(0), 0);
+    drop(first);
+    let own = directory.path().join("signing-key.pem");
+    let backup = std::fs::read(&own).unwrap();
+    std::fs::remove_file(&own).unwrap();
+    let (mut second, _, board) = notary(directory.path(), None);
+    second.look(standing(2_000), Tick(0), 0);
+    second.look(standing(2_000), Tick(61_000_000), 0);
+    let alarms = board.snapshot().1;
+    let alarm = alarms.iter().find(|alarm| alarm.id == ALARM).expect("it is said");
+    assert_eq!(alarm.severity, Severity::Critical);
+    assert!(alarm.remedy.contains("signing-key.pub aside"), "{}", alarm.remedy);
+    assert_eq!(attested(directory.path()), [10]);
+    std::fs::write(&own, backup).unwrap();
+    second.look(standing(2_000), Tick(72_000_000), 0);
+    assert_eq!(attested(directory.path()), [10, 2_000]);
+    assert_eq!(board.snapshot().1, [], "it goes on by itself");
+}
+
+#[test]
+fn a_new_key_that_follows_another_is_an_alarm_that_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, _, _) = notary(directory.path(), None);
+    first.attest(standing(10), Tick(0), 0);
+    drop(first);
+    for name in ["signing-key.pem", "signing-key.pub"] {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    let (mut second, _, board) = notary(directory.path(), None);
+    second.attest(standing(11), Tick(0), 0);
+    let (anchors, _) = anchor_reader::all(directory.path()).unwrap();
+    assert_eq!(anchors[1].claim.previous_key, Some(anchors[0].key_id()));
+    let alarms = board.snapshot().1;
+    let alarm = alarms.iter().find(|alarm| alarm.id == KEY_ALARM).expect("it is said");
+    assert!(alarm.text.contains(&anchors[0].key_id().to_string()), "{}", alarm.text);
+    assert!(directory.path().join("alarms").join(KEY_ALARM).exists());
+}
+
+#[test]
+fn anchors_that_are_taken_away_or_cut_off_are_missed_at_the_next_start() {
+    for taken in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut first, _, _) = notary(directory.path(), None);
+        first.attest(standing(10), Tick(0), 0);
+        first.attest(standing(11), Tick(0), 0);
+        drop(first);
+        let anchors = directory.path().join("anchors");
+        if taken {
+            std::fs::remove_dir_all(&anchors).unwrap();
+        } else {
+            let file = std::fs::read_dir(&anchors).unwrap().next().unwrap().unwrap().path();
+            let file = std::fs::File::options().write(true).open(file).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+        }
+        let (mut second, status, board) = notary(directory.path(), None);
+        second.attest(standing(12), Tick(0), 0);
+        let (_, alarms) = board.snapshot();
+        assert!(alarms.iter().any(|alarm| alarm.id.starts_with("journal-quarantine-anchors")), "{alarms:?}");
+        let (left, _) = anchor_reader::all(directory.path()).unwrap();
+        assert_eq!(left.last().unwrap().claim.number, 3, "no number is given twice");
+        assert_eq!(status.get().quarantined.len(), 1);
+    }
+}
+
+#[test]
 fn a_reader_gets_every_anchor_once_from_where_it_asks() {
     let directory = tempfile::tempdir().unwrap();
     let (mut notary, _, _) = notary(directory.path(), None);

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::identify::Reading;
+use crate::line::event::{DayDeleted, DeletedFor, Event};
+use crate::line::record::Input;
 use crate::line::{PassKey, ReaderId};
 
 fn inducted() -> Body {
@@ -70,6 +72,24 @@ fn a_frame_that_says_it_is_of_another_pass_is_no_record() {
         frame_v3(&mut bytes, 1, None, &About { pass: said, run: None }, &body, Link::UNKNOWN);
         assert_eq!(decode(&bytes), Err(DecodeError::About { said, body: inducted().pass() }));
     }
+}
+
+/// The same header of two times, then which input, which event, and its fields in order; never to be changed.
+#[test]
+fn frozen_bytes_of_a_deleted_day() {
+    let day = DayDeleted {
+        day: "2026-11-22".to_owned(),
+        epoch: 1,
+        records: (1, 300),
+        events: (1, 9),
+        why: DeletedFor::Force,
+        unacknowledged: 7,
+    };
+    let body = Body::Input(Input::Event(Event::DayDeleted(day)));
+    let bytes = encode_body(258, 1_795_305_600_000_000, Tick(1_000_000), &body).unwrap();
+    let times = "fc40420f00fd00401a51a4c10c00";
+    let frozen = format!("{times}0000150a323032362d31312d32320101fb2c0101090207");
+    assert_eq!(hex(&bytes), frozen);
 }
 
 #[test]

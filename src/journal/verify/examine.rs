@@ -1,9 +1,13 @@
 //! The examination: days and frames in order, then the verdict.
 
+mod gaps;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::gaps::Deletion;
+use super::books::Books;
 use super::frame::Frame;
 use super::proof::{AnchorFault, check_signature};
 use super::report::{Bad, Report, Verdict};
@@ -92,6 +96,12 @@ pub struct Examiner {
     ends: Vec<(u64, u64, u64)>,
     /// Where an epoch begins behind a gap: first and last number without a record.
     gaps: Vec<(u64, u64)>,
+    /// What the store says of what is gone, and which of its holes were met.
+    books: Option<Books>,
+    told: Vec<bool>,
+    /// How a record begins that says that a day was deleted, and the last record that one of them names.
+    deletion: Deletion,
+    recorded_to: u64,
     report: Report,
 }
 
@@ -133,6 +143,10 @@ impl Examiner {
             behind: Vec::new(),
             ends: Vec::new(),
             gaps: Vec::new(),
+            books: None,
+            told: Vec::new(),
+            deletion: Deletion::new(),
+            recorded_to: 0,
             report,
         };
         examiner.look_at_anchors();
@@ -172,6 +186,13 @@ impl Examiner {
                     ));
                 }
                 let named = claim.previous_key == Some(before.public_key.id());
+                if claim.public_key != before.public_key && named {
+                    self.note(format!(
+                        "From anchor {} on they are signed by key {key}, which names {}, the key before it.",
+                        claim.number,
+                        before.public_key.id()
+                    ));
+                }
                 if claim.public_key != before.public_key && !named {
                     self.finding(format!(
                         "Anchor {} is signed by key {key}, which does not name {}, the key before it.",
@@ -215,10 +236,7 @@ impl Examiner {
         match self.at {
             None => {
                 if day.first_seq > 1 {
-                    self.note(format!(
-                        "The store begins with record {}: days before {} are deleted, as far as it knows.",
-                        day.first_seq, day.name
-                    ));
+                    self.front(day);
                 }
                 if let Some(link) = day.before {
                     self.anchor_at(day.epoch, day.first_seq - 1, link, day);
@@ -231,12 +249,7 @@ impl Examiner {
                     let what = format!("day {} begins with it, but the day before holds it", day.name);
                     self.altered(day.first_seq, &day.name, what);
                 } else if day.first_seq != at.seq + 1 {
-                    let what = format!(
-                        "records {} to {} are not there",
-                        at.seq + 1,
-                        day.first_seq.saturating_sub(1)
-                    );
-                    self.altered(at.seq + 1, &day.name, what);
+                    self.hole((at.seq + 1, day.first_seq - 1), &day.name);
                 } else if !right {
                     let what = format!("day {} does not go on with the chain of the day before it", day.name);
                     self.unlinked(day.first_seq, &day.name, what);
@@ -281,6 +294,9 @@ impl Examiner {
             let (from, to) = (at.seq + 1, day.first_seq.saturating_sub(1));
             if from <= to && !at.lost {
                 self.gaps.push((from, to));
+                if self.books.is_some() {
+                    self.hole((from, to), &day.name);
+                }
             }
             let gap =
                 if from <= to { format!("; numbers {from} to {to} stand nowhere") } else { String::new() };
@@ -332,6 +348,7 @@ impl Examiner {
                 return At { link: None, ..at };
             }
         };
+        self.look_for_deletion(bytes);
         let right_so_far = self.first_fault.is_none();
         if frame.event_seq != 0 {
             at.event_seq += 1;
@@ -497,7 +514,11 @@ impl Examiner {
         self.end_day(true);
         let (epoch, last, last_event) = end.map_or((0, 0, 0), |at| (at.epoch, at.seq, at.event_seq));
         self.report.last_seq = end.map(|at| at.seq);
+        self.foreign_anchors(epoch, end);
         self.look_for_lost_epochs(epoch);
+        self.unrecorded_deletions();
+        self.untold_holes(last);
+        self.missing_anchors();
         let signed = self.signed_beyond(epoch, last);
         let all = witnesses.iter().cloned().chain(sealed).chain(signed.clone());
         let lost = end.is_some_and(|at| at.lost);
@@ -583,13 +604,14 @@ impl Examiner {
 
     /// An anchor beyond the last record of the last epoch.
     fn signed_beyond(&self, epoch: u64, last: u64) -> Option<Witness> {
-        let ((epoch, seq), _) = self.places.range((epoch, last + 1)..).next_back()?;
-        Some(Witness {
-            what: "an anchor was signed".to_owned(),
-            epoch: *epoch,
-            seq: Some(*seq),
-            event_seq: None,
-        })
+        let beyond = self.places.range((epoch, last + 1)..).filter(|((_, seq), _)| *seq > last);
+        let ((of, seq), _) = beyond.max_by_key(|((of, seq), _)| (*seq, *of))?;
+        let what = if *of == epoch {
+            "an anchor was signed".to_owned()
+        } else {
+            format!("an anchor of epoch {of}, of which nothing is there, was signed")
+        };
+        Some(Witness { what, epoch: *of, seq: Some(*seq), event_seq: None })
     }
 
     fn conclude(&mut self, last: u64) {

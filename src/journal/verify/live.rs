@@ -1,5 +1,6 @@
 //! The store of this process, as an examination sees it.
 
+use super::books::Books;
 use super::examine::Witness;
 use super::source::{Source, SourceError};
 use crate::journal::anchor::Anchor;
@@ -64,5 +65,9 @@ impl Source for Live {
         let notes =
             aside.iter().map(|found| format!("Put aside since the start: {}: {}.", found.what, found.why));
         Ok((Vec::new(), notes.collect()))
+    }
+
+    fn books(&self) -> Result<Option<Books>, SourceError> {
+        Ok(Some(Books::read(self.reader.directory())))
     }
 }

@@ -8,8 +8,8 @@
 //! # The five cases
 //!
 //! - **Intact**: all of this holds from the first record that is kept to the last. Days before the first one
-//!   are gone by retention; the chain of the first kept day is then believed from the link it begins with,
-//!   and proven by the first anchor behind it.
+//!   are gone by retention, and its list says so; the chain of the first kept day is then believed from the
+//!   link it begins with, and proven by the first anchor behind it.
 //! - **Altered at N**: record N is not right, and the store goes on behind it (or an anchor speaks of it or of
 //!   a later one): its CRC, its number, its milestone number or its link is wrong, or it is not there. A
 //!   record whose link does not follow may itself be right and stand behind one that was exchanged together
@@ -30,10 +30,21 @@
 //! Records written before there was a chain (frame version 1) at the store's beginning are its *unchained
 //! head*: examined by CRC and number, reported, and no fault.
 //!
-//! An epoch may begin behind a gap of numbers that were never stored. If an anchor speaks of a record in the
-//! gap, or of one of the epoch before behind its last, records were there and are gone: altered at the first
-//! of them.
+//! # Records that are gone
+//!
+//! Records between the days that are kept, or before the first of them, are gone: by retention, which deletes from the
+//! front only and keeps a list (a note); put aside as damaged, or found missing by the daemon, which keeps a book (the
+//! store is altered at the first of them, and the book says why and where they are, until retention has deleted a day
+//! behind them); or by something that left no line in either (altered, too). [`Books`] are what the store says of
+//! itself.
+//!
+//! # Anchors of another store
+//!
+//! Record numbers go on from epoch to epoch. An anchor of an epoch of which nothing is there, for a record that is
+//! there in another epoch, is of another store, or this store was put in the place of the one it was made for: an
+//! anchor mismatch that says so.
 
+mod books;
 mod examine;
 pub mod frame;
 mod live;
@@ -41,6 +52,7 @@ pub mod proof;
 mod report;
 mod source;
 
+pub use books::{Books, Deleted};
 pub use examine::{Examiner, Witness};
 pub use live::Live;
 pub use proof::{AnchorFault, ChainFault, Place, Step, chain_of, check_anchor, check_signature};

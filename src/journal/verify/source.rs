@@ -1,5 +1,6 @@
 //! Where what is examined comes from: a copy of a store, or a running daemon.
 
+use super::books::Books;
 use super::examine::{Examiner, Witness};
 use super::report::Report;
 use crate::journal::anchor::Anchor;
@@ -55,16 +56,26 @@ pub trait Source {
     fn witnesses(&self) -> Result<Vec<Witness>, SourceError>;
     /// Other files that are not as they were written, and what was put aside: findings and notes.
     fn others(&self) -> Result<(Vec<String>, Vec<String>), SourceError>;
+    /// What the store says of records that are gone; `None` where it keeps no books, and nothing is held against
+    /// them then.
+    fn books(&self) -> Result<Option<Books>, SourceError> {
+        Ok(None)
+    }
 }
 
 /// Examines a store from its first record to its last. `trusted`: keys that may have signed its anchors;
 /// any, where there are none.
 pub fn examine(source: &dyn Source, trusted: Vec<PublicKey>) -> Result<Report, SourceError> {
     // Anchors and witnesses first: a live store goes on, and they must not speak of what is read no more.
+    let signed = source.books()?.and_then(|books| books.signed);
     let (anchors, damage) = source.anchors()?;
     let witnesses = source.witnesses()?;
     let days = source.days()?;
     let mut examiner = Examiner::new(anchors, trusted);
+    // The books behind the days, so that what is deleted meanwhile stands in them.
+    if let Some(books) = source.books()? {
+        examiner.knows(Books { signed, ..books });
+    }
     for what in damage {
         examiner.finding(format!("Anchors are damaged: {what}."));
     }
@@ -195,7 +206,7 @@ impl Source for Archive {
             }
         };
         let directory = self.directory();
-        ["checkpoint", "cursor", "boots", "anchors/cursor"]
+        ["checkpoint", "cursor", "cursors", "boots", "gone", "anchors/cursor"]
             .iter()
             .for_each(|name| check(&directory.join(name)));
         for day in std::fs::read_dir(directory.join("days")).into_iter().flatten().flatten() {
@@ -205,5 +216,9 @@ impl Source for Archive {
             notes.push(format!("Put aside as damaged: {}.", aside.path().display()));
         }
         Ok((findings, notes))
+    }
+
+    fn books(&self) -> Result<Option<Books>, SourceError> {
+        Ok(Some(Books::read(self.directory())))
     }
 }

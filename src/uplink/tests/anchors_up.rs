@@ -12,6 +12,7 @@ use super::{PATIENCE, settings, topics};
 use crate::journal::anchor::{Anchor, Claim, Document};
 use crate::journal::chain::Link;
 use crate::journal::signing::{KeyId, SigningKey};
+use crate::site::UplinkSettings;
 use crate::uplink::anchors::Anchors;
 use crate::uplink::health::LineBrief;
 use crate::uplink::publisher::Publisher;
@@ -87,11 +88,15 @@ struct Running {
 }
 
 fn publish(port: u16, anchors: Arc<Made>) -> Running {
+    publish_with(settings(port), 10, anchors)
+}
+
+/// Beside so many events.
+fn publish_with(settings: UplinkSettings, events: u64, anchors: Arc<Made>) -> Running {
     let (stop, stopped) = watch::channel(false);
     let line = Box::new(LineBrief::default);
-    let journal = FakeJournal::new(5, 10);
-    let (publisher, status) =
-        Publisher::new(settings(port), topics(), journal, Board::default(), line, stopped);
+    let journal = FakeJournal::new(5, events);
+    let (publisher, status) = Publisher::new(settings, topics(), journal, Board::default(), line, stopped);
     Running { status, stop, task: tokio::spawn(publisher.with_anchors(anchors).run()) }
 }
 
@@ -132,6 +137,20 @@ async fn anchors_go_out_once_and_in_order_behind_the_stored_cursor() {
     assert!(made.cursors.lock().unwrap().is_sorted());
     running.end().await;
     assert!(numbers(&stub).into_iter().eq(91..=103), "{:?}", numbers(&stub));
+}
+
+/// A line that has just started has signed its first record, and no parcel has moved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_anchor_before_the_first_event_is_no_event_that_the_broker_threw_away() {
+    let stub = Stub::start().await;
+    stub.echo();
+    let settings = UplinkSettings { echo_check: true, silence_ms: 1_000, ..settings(stub.port) };
+    let mut running = publish_with(settings, 0, Made::new(2, 0));
+    // Acknowledgements are held back as long as something is owed: this one is believed at once.
+    running.acked(2).await;
+    assert_eq!(running.status.borrow().last_error, None);
+    running.end().await;
+    assert_eq!(stub.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

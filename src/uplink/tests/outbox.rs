@@ -1,6 +1,7 @@
 //! The outbox against the stub: nothing missing, nothing different, whatever the broker does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -81,6 +82,36 @@ async fn a_broker_that_never_acknowledges_is_left_and_tried_again() {
     running.end().await;
     let (events, _) = by_seq(stub.on_topic(&topics().events()));
     assert!(events.keys().copied().eq(1..=500));
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// On one thread, so that what the publisher logs comes here.
+#[tokio::test]
+async fn while_the_broker_is_away_the_log_says_once_where_the_uplink_stands() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    // A port where nobody listens any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut running = publish(settings(port), &FakeJournal::new(5, 10));
+    running.until("five attempts", |status| status.reconnects >= 5).await;
+    running.end().await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches("uplink goes on after this event").count(), 1, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

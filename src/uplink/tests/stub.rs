@@ -1,5 +1,7 @@
 //! A broker of a few lines that can be killed, and told never to acknowledge. It keeps what it was sent
-//! *before* it acknowledges, so what it acknowledged and does not have cannot exist.
+//! *before* it acknowledges, so what it acknowledged and does not have cannot exist. What a connection subscribes to
+//! comes back to it, as long as it is subscribed; a stub that was not told to take
+//! subscriptions drops whoever asks for one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ struct Shared {
     got: Mutex<Vec<(String, Vec<u8>)>>,
     connections: AtomicU64,
     mute: AtomicBool,
+    echo: AtomicBool,
 }
 
 pub struct Stub {
@@ -58,6 +61,11 @@ impl Stub {
         self.shared.mute.store(mute, Ordering::SeqCst);
     }
 
+    /// Takes subscriptions.
+    pub fn echo(&self) {
+        self.shared.echo.store(true, Ordering::SeqCst);
+    }
+
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -77,6 +85,7 @@ impl Stub {
 
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<u64>) {
     let mut buffer = Vec::new();
+    let mut subscribed: Vec<String> = Vec::new();
     while let Some((kind, body)) = packet(&mut stream, &mut buffer).await {
         let answer: Vec<u8> = match kind >> 4 {
             1 => vec![0x20, 2, 0, 0],
@@ -84,9 +93,27 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<
                 let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
                 let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
                 let id = [body[2 + length], body[3 + length]];
+                let back = if subscribed.contains(&topic) {
+                    echo(&body[..2 + length], &body[4 + length..])
+                } else {
+                    Vec::new()
+                };
                 shared.got.lock().unwrap().push((topic, body[4 + length..].to_vec()));
                 count.send_modify(|count| *count += 1);
-                if shared.mute.load(Ordering::SeqCst) { Vec::new() } else { vec![0x40, 2, id[0], id[1]] }
+                let mute = shared.mute.load(Ordering::SeqCst);
+                if mute { Vec::new() } else { [&[0x40, 2, id[0], id[1]], &back[..]].concat() }
+            }
+            8 if shared.echo.load(Ordering::SeqCst) => {
+                let filters = filters(&body[2..], 1);
+                let granted = vec![0; filters.len()];
+                subscribed.extend(filters);
+                let length = u8::try_from(2 + granted.len()).unwrap();
+                [&[0x90, length, body[0], body[1]], &granted[..]].concat()
+            }
+            10 => {
+                let filters = filters(&body[2..], 0);
+                subscribed.retain(|topic| !filters.contains(topic));
+                vec![0xB0, 2, body[0], body[1]]
             }
             12 => vec![0xD0, 0],
             _ => return,
@@ -95,6 +122,29 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<
             return;
         }
     }
+}
+
+/// A publish of QoS 0: its topic with the length before it, and its payload.
+fn echo(topic: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut length = topic.len() + payload.len();
+    let mut packet = vec![0x30];
+    while length >= 128 {
+        packet.push(u8::try_from(length % 128).unwrap() | 0x80);
+        length /= 128;
+    }
+    packet.push(u8::try_from(length).unwrap());
+    [&packet[..], topic, payload].concat()
+}
+
+/// Topics of a subscription, each with so many bytes behind it.
+fn filters(mut body: &[u8], behind: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    while let [high, low, rest @ ..] = body {
+        let (topic, rest) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        found.push(String::from_utf8(topic.to_vec()).unwrap());
+        body = &rest[behind..];
+    }
+    found
 }
 
 /// One MQTT packet: first byte and what follows the length.
