@@ -40,6 +40,7 @@ pub mod holds;
 mod lost;
 pub mod milestones;
 pub mod orders;
+mod outlet;
 mod proof;
 pub mod publisher;
 pub mod questions;

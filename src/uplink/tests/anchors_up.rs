@@ -44,14 +44,14 @@ pub fn anchor(seq: u64, previous_key: Option<KeyId>) -> Anchor {
 }
 
 /// So many anchors, and a cursor.
-struct Made {
-    newest: AtomicU64,
+pub struct Made {
+    pub newest: AtomicU64,
     stored: watch::Sender<u64>,
     cursors: Mutex<Vec<u64>>,
 }
 
 impl Made {
-    fn new(newest: u64, stored: u64) -> Arc<Made> {
+    pub fn new(newest: u64, stored: u64) -> Arc<Made> {
         let (stored, cursors) = (watch::channel(stored).0, Mutex::default());
         Arc::new(Made { newest: AtomicU64::new(newest), stored, cursors })
     }

@@ -83,15 +83,37 @@ impl Mosquitto {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut broker = Mosquitto { port, directory, child: None };
-        // Started by root it would become another user, who may not write here; otherwise `user` means nothing.
-        let configuration = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
-             max_queued_messages 0\nmax_inflight_messages 20\nuser root\n",
-            broker.directory.path().display()
-        );
-        std::fs::write(broker.directory.path().join("mosquitto.conf"), configuration).unwrap();
+        broker.configure("");
         broker.revive().await;
         Some(broker)
+    }
+
+    /// Started by root it would become another user, who may not write here; otherwise `user` means nothing. With no
+    /// limit of queued messages (0) mosquitto 2.0.11 hangs up on a publish that its rules forbid.
+    fn configure(&self, more: &str) {
+        let configuration = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+             max_queued_messages 100000\nmax_inflight_messages 20\nuser root\n{more}",
+            self.directory.path().display(),
+            port = self.port,
+        );
+        std::fs::write(self.directory.path().join("mosquitto.conf"), configuration).unwrap();
+    }
+
+    /// Restarts it with these access rules.
+    pub async fn rules(&mut self, rules: &str) {
+        let file = self.directory.path().join("acl");
+        std::fs::write(&file, rules).unwrap();
+        self.end();
+        self.configure(&format!("acl_file {}\n", file.display()));
+        self.revive().await;
+    }
+
+    /// Restarts it without anything it kept.
+    pub async fn forget(&mut self) {
+        self.end();
+        std::fs::remove_file(self.directory.path().join("mosquitto.db")).unwrap();
+        self.revive().await;
     }
 
     pub async fn revive(&mut self) {
@@ -182,7 +204,7 @@ pub struct Cloud {
 impl Cloud {
     pub async fn listening(port: u16, id: &str, topic: String) -> Cloud {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_clean_session(false).set_max_packet_size(1 << 20, 32 << 20).set_inflight(1_000);
+        options.set_clean_session(false).set_max_packet_size(1 << 20, 128 << 20).set_inflight(1_000);
         let (client, mut events) = AsyncClient::new(options, 1_000);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
