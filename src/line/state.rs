@@ -13,10 +13,13 @@ use crate::identify::{Identification, Key, Reading};
 use crate::wire::plc::{CommandSlot, PlcFlags};
 
 /// Layout of the stored snapshot; a snapshot of another one is not taken up.
-pub const SNAPSHOT_VERSION: u8 = 4;
+pub const SNAPSHOT_VERSION: u8 = 5;
 
 /// First layout that has the table of holds behind state and orders.
 pub const SNAPSHOT_HOLDS: u8 = 4;
+
+/// First layout that has the releases behind the holds, instead of among them.
+pub const SNAPSHOT_RELEASES: u8 = 5;
 
 /// Oldest layout that is still taken up: without holds.
 pub const SNAPSHOT_OLDEST: u8 = 3;

@@ -37,6 +37,7 @@ mod flight;
 pub mod hash;
 pub mod health;
 pub mod holds;
+mod json;
 mod lost;
 pub mod milestones;
 pub mod orders;
