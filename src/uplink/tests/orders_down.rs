@@ -8,7 +8,7 @@ use sha2::Digest;
 
 use super::journal::FakeJournal;
 use super::outbox::by_seq;
-use super::real::{Cable, Cloud, Mosquitto, embedded};
+use super::real::{Cable, Cloud, Mosquitto, embedded, publish_blanks};
 use super::{Notice, Part, Topic, listen, listen_beside, publish, settings, topics};
 use crate::site::UplinkSettings;
 use crate::uplink::down::Errand;
@@ -338,11 +338,10 @@ async fn a_monstrous_message_is_refused_and_silences_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_packet_that_cannot_be_read_is_told_and_the_session_is_kept() {
     let Some(mut broker) = Mosquitto::start().await else { return };
-    let cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
     let board = Board::default();
     let mut down = listen_beside(settings(broker.port), board.clone(), false);
     down.until("it subscribes", |status| status.connected).await;
-    send(&cloud, vec![b' '; 65 << 20]).await;
+    publish_blanks(broker.port, &topics().down(Topic::Orders), 65 << 20).await;
     down.until("the packet breaks two connections", |status| status.reconnects >= 2).await;
     let alarms = board.snapshot().1;
     let alarm = alarms.iter().find(|alarm| alarm.id == "uplink-down-oversized").unwrap();
@@ -352,7 +351,6 @@ async fn a_packet_that_cannot_be_read_is_told_and_the_session_is_kept() {
         alarm.remedy.contains("message_size_limit") && alarm.remedy.contains("sortd-test-down"),
         "{alarm:?}"
     );
-    send(&cloud, message("m-1", 1)).await;
     // Somebody takes it away, here by taking the broker's memory.
     broker.forget().await;
     let mut cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;

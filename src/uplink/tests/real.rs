@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -192,6 +193,30 @@ impl Cable {
     }
 }
 
+/// Publishes so many blanks under QoS 1, by hand: a client library gives up on what takes long.
+pub async fn publish_blanks(port: u16, topic: &str, count: usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04hand").await.unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 0], "it lets everybody in");
+    let mut head = vec![0x32];
+    let mut length = 2 + topic.len() + 2 + count;
+    while length > 0x7f {
+        head.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    head.push(u8::try_from(length).unwrap());
+    head.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+    head.extend(topic.as_bytes());
+    head.extend([0, 1]);
+    stream.write_all(&head).await.unwrap();
+    stream.write_all(&vec![b' '; count]).await.unwrap();
+    let acked = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    acked.expect("it is acknowledged").unwrap();
+    assert_eq!(answer, [0x40, 2, 0, 1]);
+}
+
 /// Upstream: a client with a session of its own that keeps what it hears.
 pub struct Cloud {
     pub client: AsyncClient,
@@ -204,7 +229,7 @@ pub struct Cloud {
 impl Cloud {
     pub async fn listening(port: u16, id: &str, topic: String) -> Cloud {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_clean_session(false).set_max_packet_size(1 << 20, 128 << 20).set_inflight(1_000);
+        options.set_clean_session(false).set_max_packet_size(1 << 20, 32 << 20).set_inflight(1_000);
         let (client, mut events) = AsyncClient::new(options, 1_000);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
