@@ -101,7 +101,7 @@ fn sums(out: &mut String, document: &StatusDocument) {
     }
     let _ = writeln!(
         out,
-        "         manual {:.2} %, extra laps {}, active orders {}, holds {}",
+        "         manual {:.2} %, extra laps {}, orders known {}, holds {}",
         sums.manual_ratio * 100.0,
         sums.recirculated,
         line.orders,

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,9 @@ pub fn target(path: &Path) -> Result<PathBuf, WriteError> {
     }
 }
 
+/// Files written so far: two that are written at once have different names until they stand.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
 /// Writes a file whole or not at all, durably.
 ///
 /// # Errors
@@ -96,7 +100,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let path = &target(path)?;
     let directory = directory_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = directory.join(format!(".{name}.part{}", std::process::id()));
+    let nth = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let beside = directory.join(format!(".{name}.part{}-{nth}", std::process::id()));
     let written = fs::File::create(&beside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()

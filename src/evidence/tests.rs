@@ -592,6 +592,41 @@ fn the_answer_to_upstream_is_a_file_in_the_store_and_its_digest() {
     assert_eq!(kept(), answer::BUNDLES_MOST);
 }
 
+/// Twenty ask for the same at once, and others for something else: each is answered with a whole bundle.
+#[test]
+fn questions_at_the_same_time_do_not_meet_in_a_file() {
+    let stand = Stand::new();
+    let archive = Archive::open(&stand.store()).unwrap();
+    let source = Store::new(archive.reader().clone(), archive.directory());
+    let setting = stand.setting();
+    std::thread::scope(|scope| {
+        for asker in 0..20 {
+            let (source, setting, store) = (&source, &setting, stand.store());
+            scope.spawn(move || {
+                let code = if asker % 4 == 0 { "3-2" } else { CODE };
+                for _ in 0..5 {
+                    let answer = answer::answer(source, code, setting, &store).unwrap();
+                    let packed = std::fs::read(&answer.bundle).unwrap();
+                    assert_eq!(answer.sha256, super::collect::digest(&packed));
+                }
+            });
+        }
+    });
+    let kept: Vec<_> = std::fs::read_dir(stand.store().join("evidence")).unwrap().collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let path = stand.directory.path().join("whole");
+    std::thread::scope(|scope| {
+        for byte in 0..8 {
+            let path = &path;
+            scope.spawn(move || {
+                (0..20).for_each(|_| super::target::write_whole(path, &[byte; 9_000]).unwrap())
+            });
+        }
+    });
+    let written = std::fs::read(&path).unwrap();
+    assert!(written.len() == 9_000 && written.iter().all(|byte| *byte == written[0]));
+}
+
 #[test]
 fn a_manifest_is_what_sha256sum_reads() {
     let files = Files(BTreeMap::from([("a.txt".to_owned(), b"abc".to_vec())]));

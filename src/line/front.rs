@@ -11,12 +11,14 @@ use super::actions::Actions;
 use super::core::Core;
 use super::encoder::{EncoderTrack, extend};
 use super::event::{EncoderPoll, Event, Heard, HoldOrder, Order, RetiredOrder};
-use super::holds::HoldTable;
+use super::holds::{HoldTable, InForce, Released};
 use super::orders::KnownOrders;
 use super::plans::Plans;
 use super::plc::AHEAD_MOST_MS;
 use super::record::{Input, Target};
-use super::state::{SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_PLANS, SNAPSHOT_VERSION, State};
+use super::state::{
+    SNAPSHOT_HOLDS, SNAPSHOT_OLDEST, SNAPSHOT_PLANS, SNAPSHOT_RELEASES, SNAPSHOT_VERSION, State,
+};
 use super::status::LineStatus;
 use super::trail::Trail;
 use super::{ChuteNo, PassKey, Tick};
@@ -101,10 +103,15 @@ impl Line {
         let config = bincode::config::standard().with_limit::<SNAPSHOT_LARGEST>();
         let ((state, orders), mut used): ((State, Vec<Order>), usize) =
             bincode::serde::decode_from_slice(contents, config)?;
-        let mut holds = HoldTable::default();
+        let (mut holds, mut released) = (InForce::default(), Released::default());
         if *version >= SNAPSHOT_HOLDS {
             let more;
             (holds, more) = bincode::serde::decode_from_slice(&contents[used..], config)?;
+            used += more;
+        }
+        if *version >= SNAPSHOT_RELEASES {
+            let more;
+            (released, more) = bincode::serde::decode_from_slice(&contents[used..], config)?;
             used += more;
         }
         let mut plans = Plans::default();
@@ -118,7 +125,7 @@ impl Line {
         }
         let mut core = Core::with_state(site, state);
         core.load_orders(&orders);
-        core.holds = holds;
+        core.holds = HoldTable::new(holds, released);
         core.plans = plans;
         Ok(Line::over(core))
     }
@@ -135,7 +142,7 @@ impl Line {
         let orders: Vec<Order> =
             self.core.state.passes.keys().flat_map(|key| self.core.orders_on(*key)).collect();
         bincode::serde::encode_into_std_write(
-            (&self.core.state, orders, &self.core.holds, &self.core.plans),
+            (&self.core.state, orders, self.core.holds.parts(), &self.core.plans),
             &mut bytes,
             config,
         )?;

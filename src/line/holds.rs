@@ -2,8 +2,8 @@
 //!
 //! A hold is in force from the moment it is applied: for every parcel that is not decided, and for those on
 //! their way whose point of no return is still ahead. It need not know its order: a hold that comes before
-//! the order waits for it. What was released is remembered, so that a repeated older message does not hold
-//! it again; when the table is full the oldest releases are forgotten first.
+//! the order waits for it. What was released is remembered ([`Released`]), so that a repeated older message
+//! does not hold it again.
 //!
 //! The table is a part of every snapshot of the core, whole: a decision that is taken again must meet the
 //! same holds, and they are few (some in a thousand parcels).
@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod released;
+
+pub use self::released::{RELEASES_MOST, Released, YOUNG_MS};
 use super::PassKey;
 use super::Tick;
 use super::actions::Actions;
@@ -23,20 +26,26 @@ use super::record::Fact;
 use super::state::{Pass, Phase};
 use crate::identify::{CarrierRules, Key, NoParcel, key_of_order_code};
 
-/// Holds and releases remembered at most. A million active orders have some thousands of them; each snapshot
-/// carries them all.
+/// Holds in force at most. A million active orders have some thousands of them; each snapshot carries them all.
 pub const HOLDS_MOST: usize = 10_000;
 
-/// Holds by what they are on. The code is a key, so that it is met in whatever form it is read.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct HoldTable(BTreeMap<HoldOn, Held>);
+/// Holds in force, by what they are on. The code is a key, so that it is met in whatever form it is read.
+pub type InForce = BTreeMap<HoldOn, Held>;
+
+/// Holds in force, and what was released. A snapshot has the two one after the other; until layout 4 the releases
+/// stood among the holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HoldTable {
+    in_force: InForce,
+    released: Released,
+}
 
 /// What is known of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Newest revision that was told.
     pub revision: Option<u32>,
-    /// Why it is held; `None`: released.
+    /// Why it is held. `None`, released, stands only in snapshots up to layout 4.
     pub hold: Option<Hold>,
     /// What upstream says to people about it.
     pub reason: Option<String>,
@@ -55,9 +64,30 @@ pub enum HoldRefusal {
     /// Full of holds that are in force.
     #[error("{HOLDS_MOST} holds are in force already; release some first")]
     Full,
+    /// Too many were released of late.
+    #[error(
+        "{RELEASES_MOST} releases are remembered, none of them older than {} days; what is held stays held",
+        YOUNG_MS / 86_400_000
+    )]
+    ManyReleases,
 }
 
 impl HoldTable {
+    /// As a snapshot has it.
+    pub fn new(mut in_force: InForce, mut released: Released) -> HoldTable {
+        for (on, held) in in_force.extract_if(.., |_, held| held.hold.is_none()) {
+            if let Some(revision) = held.revision {
+                released.remember(&on, revision, held.at);
+            }
+        }
+        HoldTable { in_force, released }
+    }
+
+    /// For a snapshot.
+    pub fn parts(&self) -> (&InForce, &Released) {
+        (&self.in_force, &self.released)
+    }
+
     /// Applies a hold or a release; `Some` with what it is on, as a key, where that changed anything.
     pub fn apply(
         &mut self,
@@ -69,25 +99,35 @@ impl HoldTable {
             HoldOn::Order(order) => HoldOn::Order(order.clone()),
             HoldOn::Code(code) => HoldOn::Code(key_of_order_code(rules, code)?.0),
         };
-        let known = self.0.get(&on);
-        let known_revision = known.and_then(|known| known.revision);
+        let known = self.in_force.get(&on);
+        let known_revision = match known {
+            Some(known) => known.revision,
+            None => self.released.revision(&on),
+        };
         if hold.revision.is_some() && hold.revision <= known_revision {
             return Ok(None);
         }
-        let told = Held {
-            revision: hold.revision.or(known_revision),
-            hold: hold.hold,
-            reason: hold.reason.clone(),
-            by: hold.by.clone(),
-            at: now,
-        };
+        let revision = hold.revision.or(known_revision);
+        if hold.hold.is_none() {
+            let is_news = known.is_some() || revision > known_revision;
+            if let Some(revision) = revision
+                && !self.released.remember(&on, revision, now)
+            {
+                return Err(HoldRefusal::ManyReleases);
+            }
+            self.in_force.remove(&on);
+            return Ok(is_news.then_some(on));
+        }
+        let told =
+            Held { revision, hold: hold.hold, reason: hold.reason.clone(), by: hold.by.clone(), at: now };
         if known.is_some_and(|known| Held { at: now, ..known.clone() } == told) {
             return Ok(None);
         }
-        if known.is_none() && self.0.len() >= HOLDS_MOST && !self.forget_a_release() {
+        if known.is_none() && self.in_force.len() >= HOLDS_MOST {
             return Err(HoldRefusal::Full);
         }
-        self.0.insert(on.clone(), told);
+        self.released.forget(&on);
+        self.in_force.insert(on.clone(), told);
         Ok(Some(on))
     }
 
@@ -97,33 +137,27 @@ impl HoldTable {
             HoldOn::Order(_) => hold.on.clone(),
             HoldOn::Code(code) => HoldOn::Code(key_of_order_code(rules, code)?.0),
         };
-        if self.0.contains_key(&on) { Ok(()) } else { self.apply(hold, rules, at).map(|_| ()) }
-    }
-
-    /// Makes room by forgetting the release that is longest ago.
-    fn forget_a_release(&mut self) -> bool {
-        let released = self.0.iter().filter(|(_, held)| held.hold.is_none());
-        let oldest = released.min_by_key(|(on, held)| (held.at, *on)).map(|(on, _)| on.clone());
-        oldest.is_some_and(|on| self.0.remove(&on).is_some())
+        let is_known = self.in_force.contains_key(&on) || self.released.revision(&on).is_some();
+        if is_known { Ok(()) } else { self.apply(hold, rules, at).map(|_| ()) }
     }
 
     /// Holds in force.
     pub fn in_force(&self) -> u64 {
-        self.0.values().filter(|held| held.hold.is_some()).count() as u64
+        self.in_force.len() as u64
     }
 
     fn on_order(&self, order: &str) -> Option<(&HoldOn, &Held)> {
-        if self.0.is_empty() {
+        if self.in_force.is_empty() {
             return None;
         }
-        self.0.get_key_value(&HoldOn::Order(order.to_owned())).filter(|(_, held)| held.hold.is_some())
+        self.in_force.get_key_value(&HoldOn::Order(order.to_owned()))
     }
 
     fn on_key(&self, key: &Key) -> Option<(&HoldOn, &Held)> {
-        if self.0.is_empty() {
+        if self.in_force.is_empty() {
             return None;
         }
-        self.0.get_key_value(&HoldOn::Code(key.0.clone())).filter(|(_, held)| held.hold.is_some())
+        self.in_force.get_key_value(&HoldOn::Code(key.0.clone()))
     }
 
     /// The hold that is in force for a parcel of this order, or that shows one of these keys.

@@ -20,6 +20,8 @@ pub const SNAPSHOT_HOLDS: u8 = 4;
 
 /// First layout that has what is remembered of plans behind the holds.
 pub const SNAPSHOT_PLANS: u8 = 5;
+/// First layout that has the releases behind the holds, instead of among them.
+pub const SNAPSHOT_RELEASES: u8 = 5;
 
 /// Oldest layout that is still taken up: without holds.
 pub const SNAPSHOT_OLDEST: u8 = 3;

@@ -31,7 +31,7 @@ pub struct LineStatus {
     pub reaction_ms: [f64; 3],
     /// Slack per divert over all chutes, ms: min, p1, p50.
     pub slack_ms: [i64; 3],
-    /// Active orders known.
+    /// Orders known: the active ones, and those sorted or cancelled of late.
     pub orders: u64,
     /// Holds in force, apart from those of orders.
     #[serde(default)]

@@ -171,6 +171,10 @@ pub(super) static BROKER: TextRule = TextRule {
             Some((_, rest)) => {
                 return Err(Verdict::with("has an unknown scheme", format!("write `\"mqtt://{rest}\"`")));
             }
+            None if text.trim().is_empty() => {
+                let remedy = format!("write where the broker is, e.g. `\"mqtts://broker.local:{TLS_PORT}\"`");
+                return Err(Verdict::with("is empty", remedy));
+            }
             None => return Err(Verdict::with("has no scheme", format!("write `\"mqtt://{text}\"`"))),
         };
         if rest.contains('@') {
@@ -496,6 +500,7 @@ mod tests {
             (&SERVER_NAME, "*.example.com", "wildcard"),
             (&SERVER_NAME, "broker:8883", "port"),
             (&BROKER, "broker.local", "mqtt://broker.local"),
+            (&BROKER, "", "mqtts://broker.local:8883"),
             (&BROKER, "mqtt://broker.local", ":1883"),
             (&BROKER, "mqtt://u:p@broker.local:1883", "password-file"),
             (&BROKER, "mqtt://broker.local:1883/", "path"),

@@ -378,6 +378,9 @@ fn warnings_do_not_refuse() {
     );
     let warnings = login.warnings();
     assert!(warnings.len() == 1 && warnings[0].message.contains("cannot be read now"), "{warnings:#?}");
+    login.write("none", "\n");
+    let warnings = login.warnings();
+    assert!(warnings.len() == 1 && warnings[0].message.contains("is empty"), "{warnings:#?}");
     login.write("none", "secret");
     let (site, warnings) = login.load().unwrap();
     assert_eq!(warnings, []);

@@ -5,6 +5,7 @@
 //! its upstream, and an error would keep it from starting.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -14,6 +15,9 @@ use super::finding::{Notes, Spot};
 use super::resolve::broker;
 use super::rules::is_loopback;
 use super::walk::Table;
+
+/// A password that is longer is none; MQTT takes 65,535 bytes.
+const PASSWORD_MOST: u64 = 65_536;
 
 /// Keys that only TLS gives a meaning to.
 const TLS_KEYS: [&str; 4] = ["ca-file", "client-cert-file", "client-key-file", "server-name"];
@@ -50,19 +54,32 @@ pub(super) fn check(notes: &mut Notes, directory: &Path, sortd: &Table) {
     }
     if let Some(file) = uplink.known_text("password-file")
         && let path = directory.join(file)
-        && let Err(error) = std::fs::File::open(&path)
+        && let Err(message) = has_password(&path)
     {
         // Under systemd a credential exists only while the service runs: no error.
         notes.warning(
             uplink.spot_of("password-file"),
-            format!("the password file {} cannot be read now: {error}", path.display()),
-            "a file that the service can read when it starts",
-            "correct the path; a systemd credential appears only while the service runs",
+            message,
+            "a file that the service can read when it starts, with the password in its first line",
+            "correct the path or the file; a systemd credential appears only while the service runs",
         );
     }
     if encrypted == Some(true) {
         check_files(notes, directory, uplink);
     }
+}
+
+/// Whether a password can be read there now; otherwise what is wrong.
+fn has_password(path: &Path) -> Result<(), String> {
+    let file = path.display();
+    let mut first = String::new();
+    let opened = std::fs::File::open(path);
+    let read = opened.and_then(|opened| BufReader::new(opened.take(PASSWORD_MOST)).read_line(&mut first));
+    read.map_err(|error| format!("the password file {file} cannot be read now: {error}"))?;
+    if first.trim().is_empty() {
+        return Err(format!("the first line of the password file {file} is empty"));
+    }
+    Ok(())
 }
 
 /// Gives back whether TLS is spoken; `None` where that is not certain.

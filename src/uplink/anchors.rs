@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use rumqttc::{AsyncClient, QoS};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::flight::{Flight, Sent};
+use super::outlet::Outlet;
 use crate::journal::anchor::Anchor;
 use crate::watch::Board;
 
@@ -59,7 +60,7 @@ pub struct AnchorBrief {
 #[derive(Debug, Clone)]
 struct Waiting {
     brief: AnchorBrief,
-    message: Vec<u8>,
+    message: Bytes,
 }
 
 type Reading = JoinHandle<Result<(u64, Vec<Anchor>), String>>;
@@ -110,9 +111,8 @@ impl Outbox {
         self.read = self.acked.unwrap_or(0);
     }
 
-    /// Reads and publishes what may be, and stores the cursor; called now and then while connected. `true`
-    /// if something was published.
-    pub fn look(&mut self, client: &AsyncClient, flight: &mut Flight, board: &Board) -> bool {
+    /// Reads and publishes what may be, and stores the cursor; called now and then while connected.
+    pub fn look(&mut self, outlet: &Outlet, flight: &mut Flight, board: &Board) {
         let now = Instant::now();
         self.take_read(board, now);
         self.take_stored(board, now);
@@ -120,18 +120,15 @@ impl Outbox {
         if fresh && self.reading.is_none() && self.ready.is_empty() && now >= self.not_before {
             self.reading = Some(self.start_reading());
         }
-        let mut published = false;
         while self.in_flight.len() < usize::from(PLACES)
             && let Some(next) = self.ready.front()
         {
-            if client.try_publish(&*self.topic, QoS::AtLeastOnce, false, next.message.clone()).is_err() {
+            if outlet.publish(&self.topic, false, next.message.clone()).is_err() {
                 break;
             }
             flight.published(Sent::Anchor(next.brief.number));
             self.in_flight.extend(self.ready.pop_front().map(|next| next.brief));
-            published = true;
         }
-        published
     }
 
     /// The broker has acknowledged every anchor up to this one.
@@ -181,7 +178,7 @@ impl Outbox {
                         time: document.time,
                         key_id: document.key_id,
                     };
-                    self.ready.push_back(Waiting { brief, message });
+                    self.ready.push_back(Waiting { brief, message: message.into() });
                 }
             }
             Err(why) => {

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng;
-use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, QoS, SubscribeFilter,
-    Transport,
-};
+use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, Transport};
 use tokio::time::Instant;
 
 use super::down::Down;
 pub(super) use super::lost::Lost;
 use super::lost::{self, Place};
+use super::outlet::{Handed, Outlet};
+pub(super) use super::proof::Own;
 use super::proof::{Proof, Step};
 use super::tls::Wrapping;
 use crate::line::record::{Alarm, Severity};
@@ -28,7 +27,7 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 
 /// Packet ids that take turns, at least. Far more than are ever in flight, so that an acknowledgement that comes twice
 /// or late finds its id retired, and is never taken for that of another publish.
-const PACKET_IDS: u16 = 8_192;
+pub(super) const PACKET_IDS: u16 = 8_192;
 /// Alarm for an own certificate that ends soon.
 const CERTIFICATE: &str = "uplink-certificate";
 
@@ -75,6 +74,12 @@ impl Topics {
         self.topic("acks")
     }
 
+    /// What the publisher publishes, and must prove to be passed on, where that is asked.
+    pub(super) fn own(&self, echo_check: bool) -> Vec<Own> {
+        let held = [(self.events(), true), (self.health(), false), (self.anchors(), false)];
+        held.into_iter().filter(|_| echo_check).map(|(topic, held)| Own { topic, held }).collect()
+    }
+
     fn topic(&self, name: &str) -> String {
         format!("{}/{name}", self.prefix)
     }
@@ -94,14 +99,8 @@ pub(super) struct Options {
     pub inflight: u16,
     /// Published by the broker when the client vanishes.
     pub last_will: Option<LastWill>,
-    /// Topics it publishes to, where it must be proven that they are passed on.
-    pub own: Option<Own>,
-}
-
-/// Topics by which a publisher proves that what is acknowledged is passed on.
-pub(super) struct Own {
-    pub events: String,
-    pub health: String,
+    /// Topics it publishes to, where it is to be proven that they are passed on; otherwise empty.
+    pub own: Vec<Own>,
 }
 
 /// Opens connections for one client: to the configured broker, or to the nodes of its cluster in turn.
@@ -143,7 +142,7 @@ impl Dialler {
     }
 
     /// A client and its events; nothing is sent before they are polled.
-    pub async fn open(&mut self, options: Options) -> Result<(AsyncClient, Events), Lost> {
+    pub async fn open(&mut self, options: Options) -> Result<(Outlet, Events), Lost> {
         let settings = &self.settings;
         let (host, port) = match settings.brokers.get(self.node) {
             Some(BrokerAddress { host, port }) => (host.clone(), *port),
@@ -179,10 +178,17 @@ impl Dialler {
         let (client, mut events) = AsyncClient::new(mqtt, usize::from(options.inflight.max(1)));
         events.set_network_options(network);
         let patience = silence(settings) / 2;
-        let proof = options.own.map(|own| (Proof::new(own.events.clone(), patience), own));
+        let mut outlet = Outlet::new(client.clone(), None);
+        let mut proof = None;
+        if !options.own.is_empty() {
+            let handed = Handed::new(options.own.iter().map(|own| own.topic.clone()).collect());
+            outlet = Outlet::new(client, Some(handed.clone()));
+            proof = Some(Proof::new(options.own, handed, patience));
+        }
         let events = Events {
             inner: events,
-            client: client.clone(),
+            outlet: outlet.clone(),
+            board: self.board.clone(),
             broker: self.broker(),
             wrapping,
             timeout_s,
@@ -190,7 +196,7 @@ impl Dialler {
             proof,
             failed: None,
         };
-        Ok((client, events))
+        Ok((outlet, events))
     }
 
     /// Prepares TLS, and warns of an own certificate that ends soon.
@@ -224,13 +230,14 @@ impl Dialler {
 pub(super) struct Events {
     inner: EventLoop,
     /// To subscribe for the proof.
-    client: AsyncClient,
+    outlet: Outlet,
+    board: Board,
     broker: String,
     wrapping: Option<Wrapping>,
     timeout_s: u64,
     connected: bool,
     /// What is acknowledged is passed on; `None` where that is not asked.
-    proof: Option<(Proof, Own)>,
+    proof: Option<Proof>,
     /// The error that ended it, once what came before it is given out.
     failed: Option<Lost>,
 }
@@ -241,46 +248,72 @@ impl Events {
     /// ever: the first acknowledgement is good, the second breaks the connection.
     pub async fn poll(&mut self) -> Result<Event, Lost> {
         loop {
-            if let Some(event) = self.proof.as_mut().and_then(|(proof, _)| proof.next()) {
+            if let Some(event) = self.proof.as_mut().and_then(Proof::next) {
                 return Ok(event);
             }
             let event = self.polled().await?;
-            let Some((proof, own)) = &mut self.proof else { return Ok(event) };
-            match proof.take(event, Instant::now()) {
-                Step::Nothing => {}
-                Step::Subscribe => {
-                    let filters = [&own.events, &own.health]
-                        .map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtMostOnce));
-                    // One that does not fit is tried again with the next acknowledgement.
-                    if self.client.try_subscribe_many(filters).is_ok() {
-                        proof.asked();
-                    }
-                }
-                Step::Unsubscribe => {
-                    for topic in [&own.events, &own.health] {
-                        // Left subscribed it costs traffic, and nothing else.
-                        let _ = self.client.try_unsubscribe(topic.clone());
-                    }
-                }
-                Step::Refused => {
-                    return Err(Lost::NotProvable { broker: self.broker.clone(), topic: own.events.clone() });
-                }
+            let Some(proof) = &mut self.proof else { return Ok(event) };
+            proof.take(event, Instant::now());
+            while let Some(step) = self.proof.as_mut().and_then(Proof::step) {
+                self.carry_out(step)?;
             }
         }
     }
 
-    /// The publish that was just told as having left is no event, and its topic is not read here.
-    pub fn excuse(&mut self, packet: u16) {
-        if let Some((proof, _)) = &mut self.proof {
-            proof.excuse(packet);
+    /// What the proof wants done.
+    fn carry_out(&mut self, step: Step) -> Result<(), Lost> {
+        let Some(proof) = &mut self.proof else { return Ok(()) };
+        let (place, is_refused) = match step {
+            Step::Subscribe(places) => {
+                // One that does not fit is tried again with the next acknowledgement.
+                if self.outlet.subscribe_own(places.clone()).is_ok() {
+                    proof.asked(&places);
+                }
+                return Ok(());
+            }
+            Step::Unsubscribe(place) => {
+                if let Some(own) = proof.topic(place) {
+                    // Left subscribed it costs traffic, and nothing else.
+                    let _ = self.outlet.client().try_unsubscribe(own.topic.clone());
+                }
+                return Ok(());
+            }
+            Step::Proven(place) => {
+                if let Some(own) = proof.topic(place) {
+                    self.board.clear(&unproven(&own.topic));
+                }
+                return Ok(());
+            }
+            Step::Refused(place) => (place, true),
+            Step::Doubtful(place) => (place, false),
+        };
+        let Some(own) = proof.topic(place) else { return Ok(()) };
+        let (broker, topic) = (self.broker.clone(), own.topic.clone());
+        if own.held && is_refused {
+            return Err(Lost::NotProvable { broker, topic });
         }
+        let id = unproven(&topic);
+        self.board.fault("uplink", "not_passed_on", &topic);
+        let text = if is_refused {
+            format!(
+                "{broker} refuses the subscription to {topic}, so that nothing proves that it passes it on"
+            )
+        } else {
+            format!("{broker} acknowledges what is published to {topic}, and does not pass it on")
+        };
+        let remedy = "Let this client write and read this topic at the broker; until then upstream may hear nothing \
+                      by it. Where it may not read, switch `echo-check` off.";
+        self.board.raise(Alarm { id, severity: Severity::Warning, text, remedy: remedy.to_owned() });
+        Ok(())
     }
 
     /// The library's next event, or the end of patience.
     async fn polled(&mut self) -> Result<Event, Lost> {
         if self.failed.is_none() {
-            let owed =
-                self.proof.as_ref().and_then(|(proof, own)| Some((proof.deadline()?, own.events.clone())));
+            let owed = self
+                .proof
+                .as_ref()
+                .and_then(|proof| Some((proof.deadline()?, proof.owing().unwrap_or_default().to_owned())));
             let polled = match owed {
                 None => self.inner.poll().await,
                 // An abandoned poll harms nothing here: its connection is given up.
@@ -310,6 +343,11 @@ impl Events {
             None => Err(self.failed.take().unwrap_or(Lost::Closed)),
         }
     }
+}
+
+/// Alarm for a topic of which nothing proves that it is passed on: `uplink-acks-unproven`.
+fn unproven(topic: &str) -> String {
+    format!("uplink-{}-unproven", topic.rsplit('/').next().unwrap_or_default())
 }
 
 /// Silence after which a connection is rebuilt: no acknowledgement although something is in flight.

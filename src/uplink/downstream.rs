@@ -18,19 +18,22 @@
 //! kill between steps 3 and 4: a decision may have used an order that no record holds; the order was never
 //! released, comes again, and the decision's own record, where there is one, carries the orders it was made with.
 //!
+//! A message that is too large is read, refused by its id and its digest, and released like any other; nothing of it
+//! but the answer is kept. Only a packet larger than [`INCOMING_LIMIT`] cannot be read at all. The session is kept
+//! then, an alarm says what stands in it, and the connection is tried again now and then.
+//!
 //! Plans and questions ([`super::questions`]) go another way in steps 3 and 4: to a task of the daemon that has
 //! a bounded time for each. They wait in a queue of their own, so that a slow answer never holds up an order or
 //! a hold; only the releases keep the order of the deliveries, as the protocol demands.
+
+mod oversized;
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
-use rumqttc::mqttbytes::Error as PacketError;
-use rumqttc::{
-    AsyncClient, ConnectionError, Event, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter,
-    SubscribeReasonCode,
-};
+use bytes::Bytes;
+use rumqttc::{Event, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -39,7 +42,8 @@ use super::broker::{self, Dialler, Lost, Topics};
 use super::down::{Down, Durable, Errand, Notice, Part, Progress};
 use super::holds;
 use super::in_process::{DURABLE_WITHIN, InProcess};
-use super::orders::{self, Ack, MessageError, Refusal};
+use super::orders::{self, Ack, MESSAGE_BYTES, MessageError, Refusal};
+use super::outlet::Outlet;
 use super::publisher::{is_stopped, stopped};
 use super::questions::{self, AskMessage};
 use super::status::{DownstreamStatus, UplinkStatus};
@@ -60,9 +64,13 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// they never overflow the request channel, however many messages become durable at once.
 const ANSWERS: usize = 64;
 const RELEASES: u64 = 256;
-/// Largest packet taken at all: far above the contract's limit, so that a message that is too large can be
-/// answered instead of breaking the connection again and again.
-const INCOMING_LIMIT: usize = 16 * 1024 * 1024;
+/// Largest packet that is read: more than a hundred times the contract's limit, and far above what brokers other than
+/// mosquitto let through by default. It is in memory for as long as it takes to refuse it. MQTT itself goes to
+/// 256 MiB, which would be too much beside a line.
+const INCOMING_LIMIT: usize = 64 * 1024 * 1024;
+/// A connection that has lasted so long since it subscribed has met nothing that breaks it: what waits at the broker
+/// comes at once.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Packet ids for answers, and places in the request channel for answers, releases and the subscription.
 const INFLIGHT: u16 = 1024;
 /// Pause before a part is offered again to a full channel.
@@ -109,9 +117,6 @@ pub struct Downstream {
     in_process: InProcess,
     /// Parts not yet taken by the core, in order.
     offering: VecDeque<Part>,
-    /// A packet larger than anything allowed stands at the head of the session: drop the session once. The
-    /// contract lets the sender repeat what it has no answer to.
-    drop_session: bool,
     attempt: u32,
 }
 
@@ -131,11 +136,11 @@ enum Work {
 
 /// State of one connection.
 struct Link {
-    client: AsyncClient,
+    outlet: Outlet,
     /// Delivered, for the core, and waiting for a place in process.
-    waiting: VecDeque<Publish>,
+    waiting: VecDeque<Waiting>,
     /// The same of plans and questions.
-    asking: VecDeque<Publish>,
+    asking: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Delivered and not kept.
     left_out: u64,
@@ -146,7 +151,15 @@ struct Link {
     /// Answers handed to the client: packet id once it left, and that of the delivery that its PUBACK releases.
     answers: VecDeque<(Option<u16>, Option<u16>)>,
     heard: Instant,
-    subscribed: bool,
+    /// Since when.
+    subscribed: Option<Instant>,
+}
+
+/// A delivery that waits.
+struct Waiting {
+    publish: Publish,
+    /// It was too large; its answer is all that is left of it.
+    refusal: Option<(MessageError, Ack)>,
 }
 
 impl Downstream {
@@ -176,7 +189,6 @@ impl Downstream {
             stop,
             in_process: InProcess::default(),
             offering: VecDeque::new(),
-            drop_session: false,
             attempt: 0,
         };
         (downstream, watched)
@@ -199,9 +211,9 @@ impl Downstream {
                 status.reconnects += 1;
                 status.last_error = Some(why.to_string());
             });
-            if is_oversized(&why) {
-                self.board.fault(DEVICE, "oversized_packet", &why);
-                self.drop_session = true;
+            if let Some(bytes) = oversized::bytes(&why) {
+                oversized::say(&self.board, &self.settings.client_id, bytes);
+                self.attempt = self.attempt.max(oversized::ATTEMPT);
             }
             self.board.fault(DEVICE, why.kind(), &why);
             self.dialler.lost();
@@ -224,16 +236,21 @@ impl Downstream {
     async fn connection(&mut self) -> Result<(), Lost> {
         let options = broker::Options {
             client_id: format!("{}-down", self.settings.client_id),
-            clean_session: self.drop_session,
+            clean_session: false,
             manual_acks: true,
             incoming_limit: INCOMING_LIMIT.max(self.settings.packet_limit),
             inflight: INFLIGHT,
             last_will: None,
-            own: None,
+            own: self
+                .settings
+                .echo_check
+                .then(|| broker::Own { topic: self.topics.acks(), held: false })
+                .into_iter()
+                .collect(),
         };
-        let (client, mut events) = self.dialler.open(options).await?;
+        let (outlet, mut events) = self.dialler.open(options).await?;
         let mut link = Link {
-            client,
+            outlet,
             waiting: VecDeque::new(),
             asking: VecDeque::new(),
             waiting_bytes: 0,
@@ -242,7 +259,7 @@ impl Downstream {
             releasing: 0,
             answers: VecDeque::new(),
             heard: Instant::now(),
-            subscribed: false,
+            subscribed: None,
         };
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -279,16 +296,11 @@ impl Downstream {
             Event::Incoming(packet) => {
                 link.heard = Instant::now();
                 match packet {
-                    Packet::ConnAck(_) if self.drop_session => {
-                        // The session is gone; the next connection begins a lasting one.
-                        self.drop_session = false;
-                        return Err(Lost::Closed);
-                    }
                     Packet::ConnAck(_) => {
                         // Subscribed each time: the broker may have lost the session.
                         let filters = Down::ALL
                             .map(|down| SubscribeFilter::new(self.topics.down(down), QoS::AtLeastOnce));
-                        link.client.try_subscribe_many(filters).map_err(|_| Lost::Closed)?;
+                        link.outlet.subscribe(filters).map_err(|_| Lost::Closed)?;
                     }
                     Packet::SubAck(ack) => {
                         let refused = SubscribeReasonCode::Failure;
@@ -297,9 +309,10 @@ impl Downstream {
                             return Err(Lost::SubscriptionRefused(self.topics.down(down)));
                         }
                         tracing::info!(topic = %self.topics.down(Down::Orders), "subscribed");
-                        link.subscribed = true;
-                        self.attempt = 0;
-                        self.board.device(DEVICE, Ne107::Good, "subscribed", REMEDY);
+                        link.subscribed = Some(Instant::now());
+                        if self.attempt <= ALARM_AFTER {
+                            self.board.device(DEVICE, Ne107::Good, "subscribed", REMEDY);
+                        }
                         self.status.send_modify(|status| status.connected = true);
                     }
                     Packet::Publish(publish) => return self.take_publish(publish, link),
@@ -319,6 +332,7 @@ impl Downstream {
             }
             Event::Outgoing(Outgoing::PubAck(_)) => {
                 link.releasing = link.releasing.saturating_sub(1);
+                self.settle();
                 self.status.send_modify(|status| status.answered += 1);
             }
             Event::Outgoing(Outgoing::AwaitAck(packet)) => return Err(Lost::Collision(packet)),
@@ -327,15 +341,23 @@ impl Downstream {
         Ok(())
     }
 
-    fn take_publish(&mut self, publish: Publish, link: &mut Link) -> Result<(), Lost> {
+    fn take_publish(&mut self, mut publish: Publish, link: &mut Link) -> Result<(), Lost> {
         let Some(down) = self.down_of(&publish) else {
             // Left over from another version's subscription.
             self.board.fault(DEVICE, "unexpected_topic", &publish.topic);
+            // What stays subscribed costs traffic, and nothing else.
+            let _ = link.outlet.client().try_unsubscribe(publish.topic.clone());
             link.kept(&publish);
             link.done_with(Some(publish.pkid));
             return Ok(());
         };
         self.status.send_modify(|status| status.messages += 1);
+        let refusal = (publish.payload.len() > MESSAGE_BYTES).then(|| {
+            let why = MessageError::TooLarge { most: MESSAGE_BYTES, came: publish.payload.len() };
+            let ack = Ack::refused(&publish.payload, &why);
+            publish.payload = Bytes::new();
+            (why, ack)
+        });
         // Once one is left out, all after it are, so that the order of delivery stays.
         let full = link.waiting.len() + link.asking.len() >= WAITING
             || link.waiting_bytes + publish.payload.len() > WAITING_BYTES
@@ -346,10 +368,11 @@ impl Downstream {
         }
         link.waiting_bytes += publish.payload.len();
         link.kept(&publish);
+        let waiting = Waiting { publish, refusal };
         if down.is_beside() {
-            link.asking.push_back(publish);
+            link.asking.push_back(waiting);
         } else {
-            link.waiting.push_back(publish);
+            link.waiting.push_back(waiting);
         }
         Ok(())
     }
@@ -362,18 +385,16 @@ impl Downstream {
     fn work(&mut self, link: &mut Link) -> Result<(), Lost> {
         while self.in_process.has_room()
             && link.answers.len() < ANSWERS
-            && let Some(publish) = link.waiting.pop_front()
+            && let Some(waiting) = link.waiting.pop_front()
         {
-            link.waiting_bytes -= publish.payload.len();
-            self.begin(publish, link)?;
+            self.begin_or_refuse(waiting, link)?;
         }
         while self.in_process.has_errand_room()
             && self.errands.capacity() > 0
             && link.answers.len() < ANSWERS
-            && let Some(publish) = link.asking.pop_front()
+            && let Some(waiting) = link.asking.pop_front()
         {
-            link.waiting_bytes -= publish.payload.len();
-            self.begin(publish, link)?;
+            self.begin_or_refuse(waiting, link)?;
         }
         while let Some(part) = self.offering.pop_front() {
             if let Err(part) = (self.offer)(part) {
@@ -393,6 +414,15 @@ impl Downstream {
         self.status
             .send_if_modified(|status| std::mem::replace(&mut status.in_process, in_process) != in_process);
         Ok(())
+    }
+
+    fn begin_or_refuse(&mut self, waiting: Waiting, link: &mut Link) -> Result<(), Lost> {
+        let Waiting { publish, refusal } = waiting;
+        link.waiting_bytes -= publish.payload.len();
+        match refusal {
+            Some((why, ack)) => self.refuse_with(publish, &why, ack, link),
+            None => self.begin(publish, link),
+        }
     }
 
     /// Steps 2 and 3 of a message.
@@ -475,9 +505,19 @@ impl Downstream {
     }
 
     fn refuse(&mut self, publish: Publish, why: &MessageError, link: &mut Link) -> Result<(), Lost> {
+        let ack = Ack::refused(&publish.payload, why);
+        self.refuse_with(publish, why, ack, link)
+    }
+
+    fn refuse_with(
+        &mut self,
+        publish: Publish,
+        why: &MessageError,
+        ack: Ack,
+        link: &mut Link,
+    ) -> Result<(), Lost> {
         self.board.fault(DEVICE, "malformed_message", why);
         self.status.send_modify(|status| status.refused_messages += 1);
-        let ack = Ack::refused(&publish.payload, why);
         self.answer(ack, Some(publish.pkid), link)
     }
 
@@ -515,14 +555,25 @@ impl Downstream {
             status.accepted += ack.accepted;
             status.refused += ack.refused_count;
         });
-        link.client
-            .try_publish(self.topics.acks(), QoS::AtLeastOnce, false, ack.bytes())
-            .map_err(|_| Lost::Overrun)?;
+        let sent = link.outlet.publish(&self.topics.acks(), false, ack.bytes().into());
+        sent.map_err(|_| Lost::Overrun)?;
         link.answers.push_back((None, delivery));
         Ok(())
     }
 
+    /// This connection works: a message was answered and released on it, or it has lasted. Not before that: a broker
+    /// that hangs up at the first answer grants each subscription.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.attempt) > ALARM_AFTER {
+            self.board.device(DEVICE, Ne107::Good, "subscribed", REMEDY);
+        }
+    }
+
     fn look(&mut self, link: &Link) -> Result<(), Lost> {
+        if link.subscribed.is_some_and(|since| since.elapsed() > SETTLED) {
+            self.board.clear(oversized::ALARM);
+            self.settle();
+        }
         let silence = broker::idle_silence(&self.settings);
         if link.heard.elapsed() > silence {
             return Err(Lost::Silence(silence.as_millis()));
@@ -558,18 +609,9 @@ impl Link {
     fn let_go(&mut self) -> Result<(), Lost> {
         while self.releasing < RELEASES && self.deliveries.front().is_some_and(|(_, done)| *done) {
             let Some((first, _)) = self.deliveries.pop_front() else { break };
-            self.client.try_ack(&first).map_err(|_| Lost::Overrun)?;
+            self.outlet.client().try_ack(&first).map_err(|_| Lost::Overrun)?;
             self.releasing += u64::from(first.qos == QoS::AtLeastOnce);
         }
         Ok(())
     }
-}
-
-/// A packet came that is larger than [`INCOMING_LIMIT`].
-fn is_oversized(why: &Lost) -> bool {
-    let Lost::Connection(why) = why else { return false };
-    matches!(
-        **why,
-        ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_)))
-    )
 }

@@ -45,6 +45,8 @@ pub(super) enum Lost {
     Silence(u128),
     #[error("the broker acknowledged nothing for {0} ms")]
     NoAck(u128),
+    #[error("the broker did not acknowledge event {seq} of epoch {epoch} within {ms} ms")]
+    EventNotAcked { epoch: u64, seq: u64, ms: u128 },
     #[error("packet id {0} came round while still in flight")]
     Collision(u16),
     #[error("the broker closed the connection")]
@@ -94,7 +96,10 @@ impl Refusal {
 impl Lost {
     /// The broker took the connection and still was of no use; the next CONNACK says nothing new.
     pub fn is_hollow(&self) -> bool {
-        matches!(self, Lost::NoAck(_) | Lost::NotPassedOn { .. } | Lost::NotProvable { .. })
+        matches!(
+            self,
+            Lost::NoAck(_) | Lost::EventNotAcked { .. } | Lost::NotPassedOn { .. } | Lost::NotProvable { .. }
+        )
     }
 
     /// A word for the counter of faults.
@@ -116,6 +121,7 @@ impl Lost {
             | Lost::Connection(_)
             | Lost::Silence(_)
             | Lost::NoAck(_)
+            | Lost::EventNotAcked { .. }
             | Lost::Collision(_)
             | Lost::Closed
             | Lost::SubscriptionRefused(_)
@@ -138,7 +144,7 @@ impl Lost {
             Lost::NotPassedOn { .. } | Lost::NotProvable { .. } => {
                 "Let this client write and read its `events` and `health` topics at the broker, with messages up to `packet-limit-kib`; where it may not read, switch `echo-check` off. Events are kept."
             }
-            Lost::NoAck(_) => {
+            Lost::NoAck(_) | Lost::EventNotAcked { .. } => {
                 "Look at the broker: storage full, or its cluster without a quorum. Events are kept and sent again."
             }
             Lost::Unreachable { .. }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::json;
 use crate::line::event::{Order, OrderBatch};
 
 /// Most orders in a message (contract with upstream).
@@ -69,7 +70,8 @@ pub struct Refusal {
 pub struct Ack {
     /// `id` of the message, `null` if it could not be found.
     pub id: Option<String>,
-    /// Orders or holds that are durable now; 1 for a plan.
+    /// Orders or holds that are durable now, or known already with this revision or a newer one, which changes
+    /// nothing; 1 for a plan.
     pub accepted: u64,
     /// Orders that were not taken, as many as fit into [`REFUSALS_BYTES`].
     pub refused: Vec<Refusal>,
@@ -149,7 +151,7 @@ pub enum MessageError {
     #[error("a message is UTF-8, this one is not at byte {0}")]
     NotUtf8(usize),
     /// Not JSON.
-    #[error("a message is JSON: {0}")]
+    #[error("a message is JSON whose members come once: {0}")]
     NotJson(String),
     /// No usable `id`.
     #[error("a message has an `id`, a text of 1 to {TEXT_BYTES} bytes: {0}")]
@@ -192,7 +194,7 @@ pub(super) fn envelope(payload: &[u8]) -> Result<(String, Value), MessageError> 
         return Err(MessageError::TooLarge { most: MESSAGE_BYTES, came: payload.len() });
     }
     let text = std::str::from_utf8(payload).map_err(|why| MessageError::NotUtf8(why.valid_up_to()))?;
-    let message: Value = serde_json::from_str(text).map_err(|why| MessageError::NotJson(why.to_string()))?;
+    let message = json::read(text).map_err(|why| MessageError::NotJson(why.to_string()))?;
     let id = match message.get("id") {
         Some(Value::String(id)) if id.is_empty() => return Err(MessageError::Id("it is empty")),
         Some(Value::String(id)) if id.len() > TEXT_BYTES => return Err(MessageError::Id("it is longer")),

@@ -9,6 +9,8 @@
 //! - One task owns the client and its event loop. On *any* error, and on silence, both are dropped and built
 //!   anew, and everything after the cursor is sent again, byte for byte the same. The client library's own
 //!   idea of a session is never relied upon: on reconnect it forgets what it had taken.
+//! - What counts as progress of events is the acknowledgement of the oldest event in flight, and nothing else. What
+//!   is published beside them and never acknowledged is said, and holds them up no longer than a reconnect takes.
 //! - Publishing never waits: `try_publish`, only while connected, only while less than `window` is in flight.
 //! - A poll of the event loop is never abandoned half-way: it is polled to its end while other things are
 //!   looked at beside it.
@@ -17,13 +19,14 @@
 mod drip;
 mod lane;
 mod link;
+mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, Outgoing, Packet};
+use rumqttc::{Event, Outgoing, Packet};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,9 +35,10 @@ use self::lane::{Batch, Lane};
 use self::link::Link;
 use super::anchors::{self, Anchors, Outbox};
 use super::broker::{self, Dialler, Events, Lost, Topics};
-use super::flight::Sent;
+use super::flight::Kind;
 use super::health::{self, Health};
 use super::milestones::{Cursor, Milestones, MilestonesError};
+use super::outlet::Outlet;
 use super::ranges::{self, Ranges};
 use super::status::UplinkStatus;
 use crate::site::UplinkSettings;
@@ -83,6 +87,10 @@ pub struct Publisher<M> {
     anchors: Option<Outbox>,
     /// The last connection was taken and of no use: the alarm stands until something is acknowledged.
     hollow: bool,
+    /// What the broker does not acknowledge although it does events.
+    unacknowledged: BTreeSet<Kind>,
+    /// When a connection was last renewed for that.
+    renewed: Option<Instant>,
     /// The place that was last logged.
     told: Option<Told>,
 }
@@ -110,6 +118,8 @@ enum End {
     Stop,
     /// The store opened or began a new epoch: read the cursor and connect again at once.
     Store,
+    /// Events are fine, but something else is never acknowledged: connect again at once.
+    Renew,
     /// Given up.
     Lost(Lost),
 }
@@ -147,6 +157,8 @@ impl<M: Milestones> Publisher<M> {
             anchors: None,
             hollow: false,
             told: None,
+            unacknowledged: BTreeSet::new(),
+            renewed: None,
         };
         (publisher, watched)
     }
@@ -175,6 +187,11 @@ impl<M: Milestones> Publisher<M> {
                     break;
                 }
                 End::Store => self.store_cursor_soon(Instant::now()),
+                End::Renew => {
+                    self.store_cursor_soon(Instant::now());
+                    self.dialler.lost();
+                    self.status.send_modify(|status| status.reconnects += 1);
+                }
                 End::Lost(why) => {
                     self.store_cursor_soon(Instant::now());
                     self.board.fault(DEVICE, why.kind(), &why);
@@ -268,17 +285,14 @@ impl<M: Milestones> Publisher<M> {
             incoming_limit: self.settings.packet_limit,
             inflight: self.settings.window.max(1).saturating_add(HEALTH_PLACES + anchors::PLACES),
             last_will: Some(health::last_will(self.topics.health())),
-            own: self
-                .settings
-                .echo_check
-                .then(|| broker::Own { events: self.topics.events(), health: self.topics.health() }),
+            own: self.topics.own(self.settings.echo_check),
         };
         self.status.send_modify(|status| status.broker = self.dialler.broker());
-        let (client, mut events) = match self.dialler.open(options).await {
+        let (outlet, mut events) = match self.dialler.open(options).await {
             Ok(opened) => opened,
             Err(why) => return End::Lost(why),
         };
-        let mut link = Link::new(self, client);
+        let mut link = Link::new(self, outlet);
         self.anchors.iter_mut().for_each(Outbox::begin);
         let mut durable = self.milestones.durable();
         // Events made durable while nobody looked are not lost to `changed`.
@@ -314,7 +328,7 @@ impl<M: Milestones> Publisher<M> {
             };
             let end = match event {
                 Err(why) => Some(if link.leaving { End::Stop } else { End::Lost(why) }),
-                Ok(event) => self.take(event, &mut link, &mut events),
+                Ok(event) => self.take(event, &mut link),
             };
             if let Some(end) = end {
                 break end;
@@ -322,8 +336,8 @@ impl<M: Milestones> Publisher<M> {
             held_back = self.go_on(&mut link);
         };
         self.show(&link);
-        if matches!(end, End::Store) && link.connected {
-            say_goodbye(&link.client, &mut events).await;
+        if matches!(end, End::Store | End::Renew) && link.connected {
+            say_goodbye(&link.outlet, &mut events).await;
         }
         end
     }
@@ -365,7 +379,7 @@ impl<M: Milestones> Publisher<M> {
     }
 
     /// An event of the client library.
-    fn take(&mut self, event: Event, link: &mut Link, events: &mut Events) -> Option<End> {
+    fn take(&mut self, event: Event, link: &mut Link) -> Option<End> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 tracing::info!(broker = %self.status.borrow().broker, "uplink connected");
@@ -378,11 +392,8 @@ impl<M: Milestones> Publisher<M> {
             }
             Event::Incoming(Packet::PubAck(ack)) => {
                 link.came = (true, true);
-                self.attempt = 0;
-                if std::mem::take(&mut self.hollow) {
-                    self.board.device(DEVICE, Ne107::Good, "connected", REMEDY);
-                }
-                let released = link.flight.acked(ack.pkid);
+                let (kind, released) = link.flight.acked(ack.pkid);
+                self.heed_ack(kind, link);
                 if let (Some(outbox), Some(number)) = (&mut self.anchors, released.anchor) {
                     outbox.acked(number);
                 }
@@ -392,11 +403,7 @@ impl<M: Milestones> Publisher<M> {
             }
             Event::Incoming(Packet::Disconnect) => return Some(End::Lost(Lost::Closed)),
             Event::Incoming(_) => link.came.0 = true,
-            Event::Outgoing(Outgoing::Publish(packet)) => {
-                if matches!(link.flight.left(packet), Some(Sent::Anchor(_))) {
-                    events.excuse(packet);
-                }
-            }
+            Event::Outgoing(Outgoing::Publish(packet)) => link.flight.left(packet),
             Event::Outgoing(Outgoing::AwaitAck(packet)) => return Some(End::Lost(Lost::Collision(packet))),
             Event::Outgoing(Outgoing::Disconnect) if link.leaving => return Some(End::Stop),
             Event::Outgoing(_) => {}
@@ -416,14 +423,13 @@ impl<M: Milestones> Publisher<M> {
         }
         self.see_head();
         self.split_if_behind(link);
-        let silence = broker::silence(&self.settings);
         // Stamped here and not with every packet: a look is short against any silence.
-        let (heard, progress) = std::mem::take(&mut link.came);
+        let (heard, acked) = std::mem::take(&mut link.came);
         if heard {
             link.heard = now;
         }
-        if progress {
-            link.progress = now;
+        if acked {
+            link.acked = now;
         }
         if link.broken {
             return Some(End::Lost(Lost::Closed));
@@ -433,8 +439,8 @@ impl<M: Milestones> Publisher<M> {
             if now.duration_since(link.heard) > idle {
                 return Some(End::Lost(Lost::Silence(idle.as_millis())));
             }
-            if link.flight.len() > 0 && now.duration_since(link.progress) > silence {
-                return Some(End::Lost(Lost::NoAck(silence.as_millis())));
+            if let Some(end) = self.look_at_standing(link, now) {
+                return Some(end);
             }
             self.publish_health(link, now);
             self.publish_anchors(link);
@@ -486,17 +492,14 @@ impl<M: Milestones> Publisher<M> {
             link.send_health(&self.topics, &Health::offline());
         }
         if link.flight.len() == 0 && !link.goodbye {
-            link.goodbye = link.client.try_disconnect().is_ok();
+            link.goodbye = link.outlet.client().try_disconnect().is_ok();
         }
         (now >= link.leave_by).then_some(End::Stop)
     }
 
     fn publish_anchors(&mut self, link: &mut Link) {
         let Some(outbox) = &mut self.anchors else { return };
-        let idle = link.flight.len() == 0;
-        if outbox.look(&link.client, &mut link.flight, &self.board) && idle {
-            link.progress = Instant::now();
-        }
+        outbox.look(&link.outlet, &mut link.flight, &self.board);
         let last = outbox.last();
         self.status.send_if_modified(|status| {
             let news = status.anchor.as_ref() != last;
@@ -588,8 +591,8 @@ impl<M: Milestones> Publisher<M> {
 }
 
 /// Leaves the broker in order, so that it does not publish the last will.
-async fn say_goodbye(client: &AsyncClient, events: &mut Events) {
-    if client.try_disconnect().is_err() {
+async fn say_goodbye(outlet: &Outlet, events: &mut Events) {
+    if outlet.client().try_disconnect().is_err() {
         return;
     }
     let gone =

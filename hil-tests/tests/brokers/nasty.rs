@@ -39,7 +39,7 @@ async fn survives(manner: Manner, says: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_never_acknowledges() {
-    survives(Manner::Mute, "acknowledged nothing").await;
+    survives(Manner::Mute, "did not acknowledge event 30").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

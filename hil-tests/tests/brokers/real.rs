@@ -64,6 +64,10 @@ async fn the_embedded_broker_passes_on_what_it_acknowledges() {
     let mut outbox = Outbox::start(proving(broker.port), &Journal::new(EVENTS));
     let status = outbox.until("all is acknowledged", |status| status.cursor == EVENTS).await;
     assert_eq!(status.reconnects, 0, "{status:?}");
+    // Three times as long as anything acknowledged may take to come back: health is passed on as well.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    outbox.no_alarm().await;
+    assert_eq!(outbox.status.borrow().reconnects, 0);
     outbox.end().await;
     witness.heard(EVENTS).await.check(EVENTS);
 }

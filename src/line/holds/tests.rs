@@ -118,37 +118,101 @@ fn what_names_no_parcel_is_refused_and_the_snapshot_keeps_the_rest() {
     let snapshot = rig.line.snapshot().expect("the state encodes");
     let again = Line::from_snapshot(site(false), &snapshot).expect("it is taken up");
     assert_eq!(again.status(rig.now).holds, in_force);
-    // One of the layout before, without holds.
+    // Of the layouts before: without releases of their own, and without holds.
     let none = Rig::new(false).line.snapshot().expect("the state encodes");
     let mut old = none.clone();
     // Behind it stands what is remembered of plans: two empty tables and no name.
     old.truncate(old.len() - 3);
-    assert_eq!(old.pop(), Some(0), "an empty table is one byte");
-    old[0] = 3;
-    let old = Line::from_snapshot(site(false), &old).expect("the layout before is taken up");
-    assert_eq!(old.snapshot().expect("the state encodes"), none);
+    for layout in [4, 3] {
+        assert_eq!(old.pop(), Some(0), "an empty table is one byte");
+        old[0] = layout;
+        let old = Line::from_snapshot(site(false), &old).expect("the layout before is taken up");
+        assert_eq!(old.snapshot().expect("the state encodes"), none);
+    }
+}
+
+/// In layout 4 a release stood among the holds; it is as well remembered as before.
+#[test]
+fn a_release_of_the_layout_before_is_taken_up() {
+    let mut rig = Rig::new(false);
+    send(&mut rig, on_order("held", Some(1), CUSTOMS));
+    let mut snapshot = rig.line.snapshot().expect("the state encodes");
+    let rules = CarrierRules::default();
+    let mut table = HoldTable::default();
+    table.apply(&on_order("held", Some(1), CUSTOMS), &rules, rig.now).unwrap();
+    let config = bincode::config::standard();
+    let tail = bincode::serde::encode_to_vec(table.parts(), config).unwrap();
+    snapshot.truncate(snapshot.len() - tail.len());
+    let mut before = table.in_force.clone();
+    let released = Held { revision: Some(7), hold: None, reason: None, by: None, at: rig.now };
+    before.insert(HoldOn::Order("gone".to_owned()), released);
+    snapshot.extend(bincode::serde::encode_to_vec(&before, config).unwrap());
+    snapshot[0] = 4;
+    let line = Line::from_snapshot(site(false), &snapshot).expect("the layout before is taken up");
+    assert_eq!(line.status(rig.now).holds, 1);
+    let again = Line::from_snapshot(site(false), &line.snapshot().unwrap()).expect("and the new one");
+    rig.line = again;
+    send(&mut rig, on_order("gone", Some(7), CUSTOMS));
+    assert_eq!(rig.line.status(rig.now).holds, 1, "it was released with this revision");
+    send(&mut rig, on_order("gone", Some(8), CUSTOMS));
+    assert_eq!(rig.line.status(rig.now).holds, 2);
 }
 
 #[test]
-fn a_full_table_forgets_the_oldest_release_first_and_then_refuses() {
+fn a_release_is_remembered_however_many_follow() {
+    let (mut table, rules) = (HoldTable::default(), CarrierRules::default());
+    let mut apply =
+        |order: &str, revision, hold, at| table.apply(&on_order(order, revision, hold), &rules, at);
+    assert!(apply("o", Some(1), CUSTOMS, Tick(0)).unwrap().is_some());
+    assert!(apply("o", Some(2), None, Tick(1)).unwrap().is_some());
+    for n in 0..20_000 {
+        apply(&format!("other{n}"), Some(1), None, Tick(2)).unwrap();
+    }
+    assert_eq!(apply("o", Some(1), CUSTOMS, Tick(3)), Ok(None));
+    assert_eq!(apply("o", Some(2), None, Tick(3)), Ok(None));
+    assert_eq!(table.in_force(), 0);
+}
+
+#[test]
+fn a_full_memory_of_releases_refuses_rather_than_forget_a_young_one() {
+    let (mut table, rules) = (HoldTable::default(), CarrierRules::default());
+    let release = |n: usize| on_order(&format!("o{n:06}"), Some(2), None);
+    let days = |days: u64| Tick(days * 24 * 3_600 * 1_000_000);
+    table.apply(&on_order("held", Some(1), CUSTOMS), &rules, days(0)).unwrap();
+    for n in 0..RELEASES_MOST {
+        table.apply(&release(n), &rules, days((n as u64 * 4) / RELEASES_MOST as u64)).unwrap();
+    }
+    let more = table.apply(&on_order("held", Some(2), None), &rules, days(6));
+    assert_eq!(more, Err(HoldRefusal::ManyReleases));
+    assert!(more.unwrap_err().to_string().contains("none of them older than 7 days"));
+    assert_eq!(table.in_force(), 1, "what is held stays held");
+    assert_eq!(table.apply(&HoldOrder { hold: CUSTOMS, ..release(5) }, &rules, days(6)), Ok(None));
+    // The oldest are a week old.
+    table.apply(&on_order("held", Some(2), None), &rules, days(8)).unwrap();
+    assert_eq!((table.in_force(), table.released.revision(&release(RELEASES_MOST - 1).on)), (0, Some(2)));
+    let snapshot = bincode::serde::encode_to_vec(&table.released, bincode::config::standard()).unwrap();
+    assert!(snapshot.len() <= RELEASES_MOST * 28 + 5, "{}", snapshot.len());
+    let (read, _): (Released, usize) =
+        bincode::serde::decode_from_slice(&snapshot, bincode::config::standard()).unwrap();
+    assert_eq!(read, table.released);
+    // A month later the first release of somebody clears the memory.
+    table.apply(&release(RELEASES_MOST + 1), &rules, days(45)).unwrap();
+    assert_eq!(table.released.revision(&release(9).on), None);
+}
+
+#[test]
+fn a_table_full_of_holds_refuses_one_more() {
     let (mut table, rules) = (HoldTable::default(), CarrierRules::default());
     let name = |n: usize| format!("o{n:06}");
     for n in 0..HOLDS_MOST {
-        let hold = if n < 2 { None } else { CUSTOMS };
-        table.apply(&on_order(&name(n), Some(1), hold), &rules, Tick(n as u64)).expect("there is room");
-    }
-    for n in 0..2 {
-        table
-            .apply(&on_order(&name(HOLDS_MOST + n), None, CUSTOMS), &rules, Tick(0))
-            .expect("a release goes");
-        assert!(!table.0.contains_key(&HoldOn::Order(name(n))));
+        table.apply(&on_order(&name(n), Some(1), CUSTOMS), &rules, Tick(n as u64)).expect("there is room");
     }
     let more = table.apply(&on_order("more", None, CUSTOMS), &rules, Tick(0));
     assert_eq!(more, Err(HoldRefusal::Full));
     assert_eq!(table.in_force(), HOLDS_MOST as u64);
-    // Those it knows still change.
+    // Those it knows still change, and make room.
     table.apply(&on_order(&name(5), Some(2), None), &rules, Tick(9)).expect("it is known");
-    assert_eq!(table.in_force(), HOLDS_MOST as u64 - 1);
+    table.apply(&on_order("more", None, CUSTOMS), &rules, Tick(9)).expect("there is room");
 }
 
 #[test]

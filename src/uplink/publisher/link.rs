@@ -1,17 +1,16 @@
 //! One connection of the publisher: what is read ahead, what is in flight, what was heard when.
 
-use futures_util::FutureExt;
-use rumqttc::{AsyncClient, QoS};
 use tokio::time::Instant;
 
 use super::drip::Drip;
 use super::lane::{Batch, Lane, Pens, Ready, Wanted};
-use super::{DEVICE, Publisher};
+use super::{DEVICE, HEALTH_PLACES, Publisher};
 use crate::line::record::{Alarm, Severity};
 use crate::uplink::broker::Topics;
-use crate::uplink::flight::{Flight, Released, Sent};
+use crate::uplink::flight::{Flight, Kind, Released, Sent};
 use crate::uplink::health::Health;
 use crate::uplink::milestones::{Cursor, Milestones};
+use crate::uplink::outlet::{Outlet, Unsent};
 use crate::uplink::ranges::{self, Ranges};
 
 /// Alarm for events that the journal no longer had when their turn came.
@@ -22,7 +21,7 @@ const LIVE_SHARE: usize = 8;
 
 /// State of one connection; dropped with it.
 pub(super) struct Link {
-    pub client: AsyncClient,
+    pub outlet: Outlet,
     pub connected: bool,
     /// Something came, and an acknowledgement came, since this was last looked at.
     pub came: (bool, bool),
@@ -32,8 +31,12 @@ pub(super) struct Link {
     pub pens: Pens,
     drip: Drip,
     pub heard: Instant,
-    /// Last acknowledgement, or the first publish after none was in flight.
-    pub progress: Instant,
+    /// Last acknowledgement of anything.
+    pub acked: Instant,
+    /// An event was acknowledged.
+    pub useful: bool,
+    /// Nothing more goes out until what is in flight of events is acknowledged; then the connection is renewed.
+    pub renewing: bool,
     pub health: Option<Health>,
     pub health_at: Option<Instant>,
     pub health_looked: Instant,
@@ -51,13 +54,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new<M>(publisher: &Publisher<M>, client: AsyncClient) -> Link {
+    pub fn new<M>(publisher: &Publisher<M>, outlet: Outlet) -> Link {
         let now = Instant::now();
         let status = publisher.status.borrow();
         let ranges = publisher.ranges.unwrap_or_default();
         let live = ranges.live.map_or(ranges.backlog, |live| Cursor { epoch: live.epoch, seq: live.acked });
         Link {
-            client,
+            outlet,
             connected: false,
             came: (false, false),
             flight: Flight::default(),
@@ -66,7 +69,9 @@ impl Link {
             pens: Pens::default(),
             drip: Drip::new(publisher.settings.backlog_per_s, now),
             heard: now,
-            progress: now,
+            acked: now,
+            useful: false,
+            renewing: false,
             health: None,
             health_at: None,
             health_looked: now,
@@ -131,11 +136,16 @@ impl Link {
         });
     }
 
+    /// Whether events may go out.
+    fn is_open(&self) -> bool {
+        !self.leaving && !self.renewing && !self.broken
+    }
+
     /// Hands over what fits: window, rate and request channel permitting; live events first. `true` if the
     /// backlog only waits for its rate.
     pub fn publish(&mut self, ranges: Option<&mut Ranges>) -> bool {
         let Some(ranges) = ranges else { return false };
-        while !self.leaving && !self.broken && ranges.live.is_some() && self.flight.len() < self.window {
+        while self.is_open() && ranges.live.is_some() && self.flight.of(Kind::Events) < self.window {
             let Some(ready) = self.live.ready.pop_front() else { break };
             if let Some(back) = self.hand_over(ranges, ranges::Lane::Live, ready) {
                 self.live.ready.push_front(back);
@@ -148,7 +158,7 @@ impl Link {
         if limited && !self.drip.is_open() {
             self.drip.refill(Instant::now());
         }
-        while !self.leaving && !self.broken && self.flight.len() < window {
+        while self.is_open() && self.flight.of(Kind::Events) < window {
             let Some(front) = self.backlog.ready.front() else { return false };
             if limited && matches!(front, Ready::Event(..)) && !self.drip.take() {
                 return true;
@@ -172,18 +182,12 @@ impl Link {
                 return None;
             }
         };
-        if self.flight.len() == 0 {
-            self.progress = Instant::now();
-        }
-        let handed =
-            self.client.publish_bytes(&*self.events_topic, QoS::AtLeastOnce, false, document.clone());
-        match handed.now_or_never() {
-            Some(Ok(())) => self.flight.published(Sent::Event(lane, at)),
-            // The channel has as many places as may be in flight, so it is full only for a moment; what was not
-            // taken at once is not taken at all.
-            None => return Some(Ready::Event(at, document)),
+        match self.outlet.publish(&self.events_topic, false, document.clone()) {
+            Ok(()) => self.flight.published(Sent::Event(lane, at)),
+            // The channel has as many places as may be in flight, so it is full only for a moment.
+            Err(Unsent::Full) => return Some(Ready::Event(at, document)),
             // Cannot happen, and must not leave a hole behind the cursor if it does.
-            Some(Err(why)) => {
+            Err(why @ Unsent::Never(_)) => {
                 tracing::error!(seq = at.seq, error = %why, "an event could not be handed to the client");
                 self.broken = true;
             }
@@ -211,10 +215,10 @@ impl Link {
     }
 
     pub fn send_health(&mut self, topics: &Topics, health: &Health) -> bool {
-        if self.flight.len() == 0 {
-            self.progress = Instant::now();
+        if self.flight.of(Kind::Health) >= usize::from(HEALTH_PLACES) {
+            return false;
         }
-        let sent = self.client.try_publish(topics.health(), QoS::AtLeastOnce, true, health.bytes()).is_ok();
+        let sent = self.outlet.publish(&topics.health(), true, health.bytes().into()).is_ok();
         if sent {
             self.flight.published(Sent::Health);
         }

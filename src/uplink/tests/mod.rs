@@ -6,6 +6,7 @@ pub mod journal;
 mod orders_down;
 mod outbox;
 mod real;
+mod standing;
 mod stub;
 
 use std::sync::Arc;

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use rumqttc::QoS;
 use serde_json::json;
+use sha2::Digest;
 
 use super::journal::FakeJournal;
 use super::outbox::by_seq;
-use super::real::{Cable, Cloud, Mosquitto, embedded};
-use super::{Notice, Part, Topic, listen, publish, settings, topics};
+use super::real::{Cable, Cloud, Mosquitto, embedded, publish_blanks};
+use super::{Notice, Part, Topic, listen, listen_beside, publish, settings, topics};
 use crate::site::UplinkSettings;
 use crate::uplink::down::Errand;
 use crate::uplink::health::Health;
 use crate::uplink::orders::{Ack, Refusal};
+use crate::watch::Board;
 
 fn message(id: &str, orders: usize) -> Vec<u8> {
     let orders: Vec<_> = (0..orders)
@@ -343,21 +345,103 @@ async fn twenty_thousand_events_survive_three_mosquitto_restarts() {
     running.end().await;
 }
 
-/// A packet larger than anything allowed would break every connection it is delivered on: the session is
-/// dropped once, and the sender, which has no answer, repeats what the contract allows.
+/// A message far over the limit waits among others while the line is away: it is refused by its digest and released,
+/// and all the others are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_monstrous_packet_does_not_block_what_follows() {
+async fn a_monstrous_message_is_refused_and_silences_no_other() {
     let Some(broker) = Mosquitto::start().await else { return };
+    let mut cable = Cable::to(broker.port).await;
     let mut cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
-    let mut down = listen(settings(broker.port));
+    let board = Board::default();
+    let mut down = listen_beside(settings(cable.port), board.clone(), false);
     down.until("it subscribes", |status| status.connected).await;
-    send(&cloud, vec![b' '; 17 << 20]).await;
-    down.until("the packet breaks a connection", |status| status.reconnects >= 1).await;
-    assert!(down.status.borrow().last_error.is_some());
-    // The second loss is the session being dropped; then it lasts again.
-    down.until("the session is new", |status| status.reconnects >= 2 && status.connected).await;
+    cable.pull().await;
+    down.until("the loss is noticed", |status| !status.connected).await;
+    let monster = [&br#"{"id": "monster", "orders": ["#[..], &vec![b' '; 20 << 20]].concat();
+    for n in 0..5 {
+        send(&cloud, message(&format!("a-{n}"), 1)).await;
+    }
+    send(&cloud, monster.clone()).await;
+    for n in 0..5 {
+        send(&cloud, message(&format!("b-{n}"), 1)).await;
+    }
+    cable.plug().await;
+    down.apply_until("b-4").await;
+    let heard = cloud.until("all are answered", |heard| answered(heard).len() == 11).await;
+    let all = acks(&heard);
+    let ack = all.iter().find(|ack| ack.id.as_deref() == Some("monster")).unwrap();
+    let error = ack.error.as_deref().unwrap();
+    assert!(error.contains(&format!("at most 524288 bytes, this one {}", monster.len())), "{error}");
+    assert_eq!(ack.digest, Some(format!("sha256:{:x}", sha2::Sha256::digest(&monster))));
+    down.until("all are released", |status| status.answered >= 11 && status.in_process == 0).await;
+    assert!(board.snapshot().1.is_empty(), "{:?}", board.snapshot().1);
+    down.end().await;
+}
+
+/// One that cannot be read at all: the session is kept, and an alarm says what to do about it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_cannot_be_read_is_told_and_the_session_is_kept() {
+    let Some(mut broker) = Mosquitto::start().await else { return };
+    let board = Board::default();
+    let mut down = listen_beside(settings(broker.port), board.clone(), false);
+    down.until("it subscribes", |status| status.connected).await;
+    publish_blanks(broker.port, &topics().down(Topic::Orders), 65 << 20).await;
+    down.until("the packet breaks two connections", |status| status.reconnects >= 2).await;
+    let alarms = board.snapshot().1;
+    let alarm = alarms.iter().find(|alarm| alarm.id == "uplink-down-oversized").unwrap();
+    let bytes = (65 << 20) + topics().down(Topic::Orders).len() + 4;
+    assert!(alarm.text.contains(&format!("{bytes} bytes")), "{alarm:?}");
+    assert!(
+        alarm.remedy.contains("message_size_limit") && alarm.remedy.contains("sortd-test-down"),
+        "{alarm:?}"
+    );
+    // Somebody takes it away, here by taking the broker's memory.
+    broker.forget().await;
+    let mut cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
+    down.until("it subscribes again", |status| status.connected).await;
     send(&cloud, message("m-1", 1)).await;
     assert_eq!(down.apply_until("m-1").await, ["m-1"]);
     cloud.until("m-1 is answered", |heard| answered(heard).contains("m-1")).await;
+    let quiet = async {
+        while !board.snapshot().1.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, quiet).await.expect("the alarm is gone");
+    down.end().await;
+}
+
+/// The line may read its orders and not write its answers: it is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_are_not_passed_on_are_told() {
+    let Some(mut broker) = Mosquitto::start().await else { return };
+    broker.rules("topic readwrite sortd/v1/dg/l1/orders\ntopic read sortd/v1/dg/l1/#\n").await;
+    let cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
+    let board = Board::default();
+    let proving = UplinkSettings { echo_check: true, silence_ms: 1_000, ..settings(broker.port) };
+    let mut down = listen_beside(proving, board.clone(), false);
+    down.until("it subscribes", |status| status.connected).await;
+    send(&cloud, message("m-1", 1)).await;
+    assert_eq!(down.apply_until("m-1").await, ["m-1"]);
+    let find = || board.snapshot().1.into_iter().find(|alarm| alarm.id == "uplink-acks-unproven");
+    let told = async {
+        while find().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, told).await.expect("it is told");
+    assert!(find().unwrap().text.contains("sortd/v1/dg/l1/acks, and does not pass it on"));
+    broker.rules("topic readwrite #\n").await;
+    let mut cloud = Cloud::listening(broker.port, "cloud", topics().acks()).await;
+    down.until("it subscribes again", |status| status.connected).await;
+    send(&cloud, message("m-2", 1)).await;
+    down.apply_until("m-2").await;
+    cloud.until("m-2 is answered", |heard| answered(heard).contains("m-2")).await;
+    let quiet = async {
+        while find().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, quiet).await.expect("the alarm is gone");
     down.end().await;
 }

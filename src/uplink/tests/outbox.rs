@@ -74,7 +74,7 @@ async fn a_broker_that_never_acknowledges_is_left_and_tried_again() {
     let mut running =
         publish(crate::site::UplinkSettings { silence_ms: 300, ..settings(stub.port) }, &journal);
     running.until("two connections are given up", |status| status.reconnects >= 2).await;
-    assert!(running.status.borrow().last_error.as_ref().unwrap().contains("acknowledged nothing"));
+    assert!(running.status.borrow().last_error.as_ref().unwrap().contains("did not acknowledge event 1 "));
     assert_eq!(running.status.borrow().cursor, 0, "nothing was acknowledged");
     assert!(stub.connections() >= 2);
     stub.mute(false);

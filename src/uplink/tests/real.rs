@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -88,15 +89,37 @@ impl Mosquitto {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut broker = Mosquitto { port, directory, child: None };
-        // Started by root it would become another user, who may not write here; otherwise `user` means nothing.
-        let configuration = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
-             max_queued_messages 0\nmax_inflight_messages {window}\nuser root\n",
-            broker.directory.path().display()
-        );
-        std::fs::write(broker.directory.path().join("mosquitto.conf"), configuration).unwrap();
+        broker.configure(&format!("max_inflight_messages {window}\n"));
         broker.revive().await;
         Some(broker)
+    }
+
+    /// Started by root it would become another user, who may not write here; otherwise `user` means nothing. With no
+    /// limit of queued messages (0) mosquitto 2.0.11 hangs up on a publish that its rules forbid.
+    fn configure(&self, more: &str) {
+        let configuration = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+             max_queued_messages 100000\nuser root\n{more}",
+            self.directory.path().display(),
+            port = self.port,
+        );
+        std::fs::write(self.directory.path().join("mosquitto.conf"), configuration).unwrap();
+    }
+
+    /// Restarts it with these access rules.
+    pub async fn rules(&mut self, rules: &str) {
+        let file = self.directory.path().join("acl");
+        std::fs::write(&file, rules).unwrap();
+        self.end();
+        self.configure(&format!("acl_file {}\n", file.display()));
+        self.revive().await;
+    }
+
+    /// Restarts it without anything it kept.
+    pub async fn forget(&mut self) {
+        self.end();
+        std::fs::remove_file(self.directory.path().join("mosquitto.db")).unwrap();
+        self.revive().await;
     }
 
     pub async fn revive(&mut self) {
@@ -173,6 +196,30 @@ impl Cable {
             assert!(task.await.is_err());
         }
     }
+}
+
+/// Publishes so many blanks under QoS 1, by hand: a client library gives up on what takes long.
+pub async fn publish_blanks(port: u16, topic: &str, count: usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04hand").await.unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 0], "it lets everybody in");
+    let mut head = vec![0x32];
+    let mut length = 2 + topic.len() + 2 + count;
+    while length > 0x7f {
+        head.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    head.push(u8::try_from(length).unwrap());
+    head.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+    head.extend(topic.as_bytes());
+    head.extend([0, 1]);
+    stream.write_all(&head).await.unwrap();
+    stream.write_all(&vec![b' '; count]).await.unwrap();
+    let acked = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    acked.expect("it is acknowledged").unwrap();
+    assert_eq!(answer, [0x40, 2, 0, 1]);
 }
 
 /// Upstream: a client with a session of its own that keeps what it hears.

@@ -1,8 +1,8 @@
-//! A broker of a few lines that can be killed, and told never to acknowledge. It keeps what it was sent
-//! *before* it acknowledges, so what it acknowledged and does not have cannot exist. What a connection subscribes to
-//! comes back to it, as long as it is subscribed; a stub that was not told to take
-//! subscriptions drops whoever asks for one.
+//! A broker of a few lines that can be killed, told never to acknowledge, or not this or that topic, and to pass on
+//! what it is told to. It keeps what it was sent
+//! *before* it acknowledges, so what it acknowledged and does not have cannot exist.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,10 @@ struct Shared {
     got: Mutex<Vec<(String, Vec<u8>)>>,
     connections: AtomicU64,
     mute: AtomicBool,
-    echo: AtomicBool,
+    /// So many publishes of a topic are not acknowledged.
+    withheld: Mutex<BTreeMap<String, u64>>,
+    /// Topics that are passed on to who subscribes; without a list it knows no subscriptions and hangs up.
+    passed_on: Mutex<Option<Vec<String>>>,
 }
 
 pub struct Stub {
@@ -61,9 +64,14 @@ impl Stub {
         self.shared.mute.store(mute, Ordering::SeqCst);
     }
 
-    /// Takes subscriptions.
-    pub fn echo(&self) {
-        self.shared.echo.store(true, Ordering::SeqCst);
+    /// The next so many publishes of a topic are taken and not acknowledged.
+    pub fn withhold(&self, topic: String, count: u64) {
+        self.shared.withheld.lock().unwrap().insert(topic, count);
+    }
+
+    /// Grants every subscription, and passes on what comes on these topics.
+    pub fn pass_on(&self, topics: Vec<String>) {
+        *self.shared.passed_on.lock().unwrap() = Some(topics);
     }
 
     pub fn connections(&self) -> u64 {
@@ -83,6 +91,19 @@ impl Stub {
     }
 }
 
+impl Shared {
+    fn is_withheld(&self, topic: &str) -> bool {
+        let mut withheld = self.withheld.lock().unwrap();
+        let Some(left) = withheld.get_mut(topic).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        true
+    }
+
+    fn is_passed_on(&self, topic: &str) -> bool {
+        self.passed_on.lock().unwrap().as_ref().is_some_and(|topics| topics.iter().any(|on| on == topic))
+    }
+}
+
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<u64>) {
     let mut buffer = Vec::new();
     let mut subscribed: Vec<String> = Vec::new();
@@ -90,30 +111,39 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<
         let answer: Vec<u8> = match kind >> 4 {
             1 => vec![0x20, 2, 0, 0],
             3 => {
-                let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
-                let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
-                let id = [body[2 + length], body[3 + length]];
-                let back = if subscribed.contains(&topic) {
-                    echo(&body[..2 + length], &body[4 + length..])
-                } else {
-                    Vec::new()
-                };
-                shared.got.lock().unwrap().push((topic, body[4 + length..].to_vec()));
+                let (topic, rest) = text(&body);
+                let (id, payload) = rest.split_at(2);
+                shared.got.lock().unwrap().push((topic.clone(), payload.to_vec()));
                 count.send_modify(|count| *count += 1);
-                let mute = shared.mute.load(Ordering::SeqCst);
-                if mute { Vec::new() } else { [&[0x40, 2, id[0], id[1]], &back[..]].concat() }
+                let mut answer = Vec::new();
+                if subscribed.contains(&topic) && shared.is_passed_on(&topic) {
+                    answer = echo(&topic, payload);
+                }
+                if !shared.mute.load(Ordering::SeqCst) && !shared.is_withheld(&topic) {
+                    answer.extend([0x40, 2, id[0], id[1]]);
+                }
+                answer
             }
-            8 if shared.echo.load(Ordering::SeqCst) => {
-                let filters = filters(&body[2..], 1);
-                let granted = vec![0; filters.len()];
-                subscribed.extend(filters);
+            8 if shared.passed_on.lock().unwrap().is_some() => {
+                let (id, mut rest) = body.split_at(2);
+                let mut granted = Vec::new();
+                while !rest.is_empty() {
+                    let (topic, more) = text(rest);
+                    subscribed.push(topic);
+                    granted.push(more[0]);
+                    rest = &more[1..];
+                }
                 let length = u8::try_from(2 + granted.len()).unwrap();
-                [&[0x90, length, body[0], body[1]], &granted[..]].concat()
+                [vec![0x90, length, id[0], id[1]], granted].concat()
             }
             10 => {
-                let filters = filters(&body[2..], 0);
-                subscribed.retain(|topic| !filters.contains(topic));
-                vec![0xB0, 2, body[0], body[1]]
+                let (id, mut rest) = body.split_at(2);
+                while !rest.is_empty() {
+                    let (topic, more) = text(rest);
+                    subscribed.retain(|on| *on != topic);
+                    rest = more;
+                }
+                vec![0xB0, 2, id[0], id[1]]
             }
             12 => vec![0xD0, 0],
             _ => return,
@@ -124,27 +154,24 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>, count: watch::Sender<
     }
 }
 
-/// A publish of QoS 0: its topic with the length before it, and its payload.
-fn echo(topic: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut length = topic.len() + payload.len();
-    let mut packet = vec![0x30];
-    while length >= 128 {
-        packet.push(u8::try_from(length % 128).unwrap() | 0x80);
-        length /= 128;
-    }
-    packet.push(u8::try_from(length).unwrap());
-    [&packet[..], topic, payload].concat()
+/// A text with its length, and what follows it.
+fn text(bytes: &[u8]) -> (String, &[u8]) {
+    let (length, rest) = bytes.split_at(2);
+    let (text, rest) = rest.split_at(usize::from(u16::from_be_bytes([length[0], length[1]])));
+    (String::from_utf8(text.to_vec()).unwrap(), rest)
 }
 
-/// Topics of a subscription, each with so many bytes behind it.
-fn filters(mut body: &[u8], behind: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    while let [high, low, rest @ ..] = body {
-        let (topic, rest) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
-        found.push(String::from_utf8(topic.to_vec()).unwrap());
-        body = &rest[behind..];
+/// A publish under QoS 0.
+fn echo(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut length = 2 + topic.len() + payload.len();
+    let mut packet = vec![0x30];
+    while length > 0x7f {
+        packet.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
     }
-    found
+    packet.push(u8::try_from(length).unwrap());
+    packet.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+    [packet, topic.as_bytes().to_vec(), payload.to_vec()].concat()
 }
 
 /// One MQTT packet: first byte and what follows the length.
