@@ -17,6 +17,11 @@ const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB B
     SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM \
     US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW";
 
+/// The codes of all countries.
+pub fn countries() -> impl Iterator<Item = &'static str> {
+    COUNTRIES.split(' ')
+}
+
 /// A text of the shape of an S10 identifier, not yet judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Item<'a> {
@@ -48,7 +53,7 @@ impl Item<'_> {
 
     /// Is the country one that issues numbers?
     pub fn country_known(&self) -> bool {
-        COUNTRIES.split(' ').any(|code| code == self.country)
+        countries().any(|code| code == self.country)
     }
 
     /// Why it is not a valid identifier; `None` where it is.

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod damage;
+mod plan;
 mod uplink;
 
 const FILES: [&str; 6] =
