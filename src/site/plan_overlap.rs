@@ -22,6 +22,8 @@ const PAIRS_MOST: usize = 2_000_000;
 /// Column of the postcode.
 const POSTCODE: usize = 2;
 
+/// Chutes with their priorities.
+type Ranked = Vec<(u16, ChuteNo)>;
 type Columns<'a> = [Option<&'a str>; COLUMNS];
 
 /// A route and the row that names it first.
@@ -38,7 +40,7 @@ pub(super) fn check(notes: &mut Notes, rows: &[PlanRow]) {
     if rows.iter().any(|row| row.conditions.is_none()) {
         return;
     }
-    let mut ranked: BTreeMap<&Conditions, (&Spot, Option<Vec<(u16, ChuteNo)>>)> = BTreeMap::new();
+    let mut ranked: BTreeMap<&Conditions, (&Spot, Option<Ranked>)> = BTreeMap::new();
     for row in rows {
         let Some(conditions) = &row.conditions else { continue };
         let (_, chutes) = ranked.entry(conditions).or_insert_with(|| (row.place(), Some(Vec::new())));
