@@ -36,6 +36,10 @@ struct Met<'a> {
 
 /// Reports overlaps and rows that nothing reaches.
 pub(super) fn check(notes: &mut Notes, rows: &[PlanRow]) {
+    check_within(notes, rows, PAIRS_MOST);
+}
+
+fn check_within(notes: &mut Notes, rows: &[PlanRow], pairs_most: usize) {
     // A row whose conditions are faulty might settle what seems to overlap.
     if rows.iter().any(|row| row.conditions.is_none()) {
         return;
@@ -65,11 +69,16 @@ pub(super) fn check(notes: &mut Notes, rows: &[PlanRow]) {
         .collect();
     let known: HashMap<Columns<'_>, usize> =
         routes.iter().enumerate().map(|(at, route)| (route.conditions.columns(), at)).collect();
-    check_overlaps(notes, &routes, &known);
+    check_overlaps(notes, &routes, &known, pairs_most);
     check_shadows(notes, &routes, &known);
 }
 
-fn check_overlaps(notes: &mut Notes, routes: &[Met<'_>], known: &HashMap<Columns<'_>, usize>) {
+fn check_overlaps(
+    notes: &mut Notes,
+    routes: &[Met<'_>],
+    known: &HashMap<Columns<'_>, usize>,
+    pairs_most: usize,
+) {
     let mut shapes: BTreeMap<(Specificity, u8), Vec<usize>> = BTreeMap::new();
     for (at, route) in routes.iter().enumerate() {
         shapes.entry((route.conditions.specificity(), route.conditions.mask())).or_default().push(at);
@@ -88,8 +97,8 @@ fn check_overlaps(notes: &mut Notes, routes: &[Met<'_>], known: &HashMap<Columns
                 let meets = by_common.get(&only(routes[*a].conditions.columns(), common));
                 for b in meets.into_iter().flatten() {
                     compared += 1;
-                    if compared > PAIRS_MOST {
-                        too_many(notes, routes[*a].place);
+                    if compared > pairs_most {
+                        too_many(notes, routes[*a].place, pairs_most);
                         return;
                     }
                     found += usize::from(check_pair(notes, &routes[*a], &routes[*b], known));
@@ -130,10 +139,10 @@ fn check_pair(notes: &mut Notes, a: &Met<'_>, b: &Met<'_>, known: &HashMap<Colum
     true
 }
 
-fn too_many(notes: &mut Notes, place: &Spot) {
+fn too_many(notes: &mut Notes, place: &Spot, pairs_most: usize) {
     notes.error(
         place,
-        format!("more than {PAIRS_MOST} pairs of rows fit the same parcels and are equally specific"),
+        format!("more than {pairs_most} pairs of rows fit the same parcels and are equally specific"),
         "rows of which one fits a parcel best",
         "give the rows that have few conditions more of them, e.g. the country",
     );
@@ -191,4 +200,28 @@ fn parts_of(columns: Columns<'_>) -> impl Iterator<Item = Columns<'_>> {
 
 fn of(columns: Columns<'_>) -> Conditions {
     Conditions::of_columns(columns.map(|text| text.map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::finding::File;
+    use super::super::plan_rows;
+    use super::*;
+
+    #[test]
+    fn a_plan_with_too_many_pairs_to_compare_is_refused() {
+        let table = "destination,country,carrier,service,chute,priority\n\
+                     ,TH,A,,1,1\n,TH,B,,1,1\n,TH,,X,1,1\n,TH,,Y,1,1\n";
+        for (most, errors) in [(4, 0), (3, 1)] {
+            let mut notes = Notes::new(Path::new("."));
+            notes.keep_text(File::Plan, table.to_owned());
+            let rows = plan_rows::plan(&mut notes, table).expect("a table");
+            check_within(&mut notes, &rows, most);
+            let (found, _) = notes.sorted();
+            assert_eq!(found.len(), errors, "{found:?}");
+            assert!(found.iter().all(|error| error.message.starts_with("more than 3 pairs")), "{found:?}");
+        }
+    }
 }

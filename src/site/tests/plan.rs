@@ -37,6 +37,23 @@ fn the_shipped_plans_keep_their_versions() {
 }
 
 #[test]
+fn the_examples_of_the_documents_are_plans_without_a_fault() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = readme.split("```csv\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
+    let line = std::fs::read_to_string(shipped("line").join("sort-plan.csv")).unwrap();
+    let comment: String =
+        line.lines().filter_map(|line| line.strip_prefix("#   ")).flat_map(|row| [row, "\n"]).collect();
+    for (table, routes) in [(block, 5), (comment, 4)] {
+        assert!(table.starts_with(HEADER), "{table}");
+        let mut notes = Notes::new(Path::new("."));
+        notes.keep_text(crate::site::finding::File::Plan, table.clone());
+        let rows = plan_rows::plan(&mut notes, &table).unwrap();
+        assert_eq!(notes.sorted(), (Vec::new(), Vec::new()));
+        assert_eq!(plan_rows::routes(&rows).len(), routes);
+    }
+}
+
+#[test]
 fn other_columns_left_empty_change_no_version() {
     let (demo, _) = load(&shipped("demo")).unwrap();
     let (wide, _) = with_rows("").load().unwrap();
