@@ -121,7 +121,7 @@ pub fn testsite_in(directory: &Path) -> Arc<Site> {
             ],
         },
         carrier_table: Carriers::default(),
-        plan: SortPlan { version: "0123456789abcdef".to_owned(), routes },
+        plan: SortPlan::by_destination("0123456789abcdef", routes),
         uplink: UplinkSettings {
             brokers: vec![BrokerAddress { host: "127.0.0.1".to_owned(), port: 1883 }],
             tls: None,

@@ -214,7 +214,7 @@ fn a_day_behind_a_deleted_one_is_fed_under_the_configuration_it_had() {
     let sources = sortd::site::load_with_sources(&beside).expect("it is good").sources;
     let store = DayStore::create(directory.path(), &sources, midnight - 60_000_000).expect("a new store");
     let scenario = Scenario { ranking, ..Scenario::default() };
-    simulate_recorded(site, scenario, 11, 0.2, Some(store)).expect("the day is run");
+    simulate_recorded(site, scenario, 11, 0.2, Some(store), None).expect("the day is run");
     let days = directory.path().join("days");
     let mut names: Vec<_> =
         std::fs::read_dir(&days).expect("days").map(|day| day.expect("a day").path()).collect();

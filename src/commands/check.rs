@@ -96,14 +96,18 @@ fn counts(findings: &[Finding]) -> String {
 }
 
 fn summary(site: &Site) -> String {
+    let destinations = site.plan.destinations().count();
+    let others = match site.plan.routes.len() - destinations {
+        0 => String::new(),
+        others => format!(", {others} routes by other conditions"),
+    };
     format!(
-        "{} / {}: {} chutes, {} readers, {} carriers, {} destinations, plan {}",
+        "{} / {}: {} chutes, {} readers, {} carriers, {destinations} destinations{others}, plan {}",
         site.name,
         site.line_name,
         site.chutes.len(),
         site.readers.len(),
         site.carriers.carriers.len(),
-        site.plan.routes.len(),
         site.plan.version,
     )
 }

@@ -12,7 +12,7 @@ use super::recorded::{Which, fallback};
 use super::replay::{complain_all, could_not, local, walked};
 use super::{Exit, Format, check, client, complain, print, print_json};
 use crate::replay::{Changed, Kpis, Trial, trial, zone};
-use crate::site::{Finding, SortPlan, plan_of};
+use crate::site::{Conditions, Finding, SortPlan, plan_of};
 
 /// Parcels listed in a JSON document; all are counted.
 const LISTED_MOST: usize = 100_000;
@@ -20,7 +20,7 @@ const LISTED_MOST: usize = 100_000;
 /// What is asked about plans.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// What would change from one plan to another, destination by destination.
+    /// What would change from one plan to another, route by route: a destination, or rows with the same conditions.
     Diff {
         /// The plan in force: a sort-plan file, or a configuration's directory.
         a: PathBuf,
@@ -103,21 +103,28 @@ struct Difference {
     /// Versions.
     from: String,
     to: String,
-    /// Destinations that only the first plan has, with their chutes.
+    /// Routes that only the first plan has, by name, with their chutes.
     removed: BTreeMap<String, Vec<u16>>,
-    /// Destinations that only the second has.
+    /// Routes that only the second has.
     added: BTreeMap<String, Vec<u16>>,
-    /// Destinations with other chutes, or another order of them.
+    /// Routes with other chutes, or another order of them.
     changed: BTreeMap<String, Rerouted>,
-    /// Destinations that stay as they are.
+    /// Routes that stay as they are.
     unchanged: usize,
-    /// Chutes that no destination of the first plan has.
+    /// Chutes that no route of the first plan has.
     chutes_gained: Vec<u16>,
-    /// Chutes that no destination of the second has any more.
+    /// Chutes that no route of the second has any more.
     chutes_lost: Vec<u16>,
+    /// Of those removed, the route that all of its parcels take from now on, unless a more specific one does.
+    go_by: BTreeMap<String, String>,
+    /// Of those added, the route that took its parcels until now, unless a more specific one did.
+    went_by: BTreeMap<String, String>,
+    /// The second plan has rows with other conditions than a destination.
+    #[serde(skip)]
+    by_conditions: bool,
 }
 
-/// A destination whose chutes change.
+/// A route whose chutes change.
 #[derive(Debug, PartialEq, Serialize)]
 struct Rerouted {
     from: Vec<u16>,
@@ -151,6 +158,9 @@ impl Difference {
                 (None, None) => {}
             }
         }
+        difference.go_by = instead(difference.removed.keys(), a, b);
+        difference.went_by = instead(difference.added.keys(), b, a);
+        difference.by_conditions = b.destinations().count() < b.routes.len();
         let used = |plan: &SortPlan| -> Vec<u16> {
             let chutes: BTreeSet<u16> = plan.routes.values().flatten().map(|chute| chute.0).collect();
             chutes.into_iter().collect()
@@ -164,10 +174,18 @@ impl Difference {
     fn text(&self) -> String {
         let mut text = format!("plan {} → {}\n", self.from, self.to);
         for (name, chutes) in &self.removed {
-            let _ = writeln!(text, "- {name}: {} (parcels would end no_route)", listed(chutes));
+            let fate = match self.go_by.get(name) {
+                Some(route) => format!("parcels would go by {route}, or a row that fits better"),
+                None if self.by_conditions => {
+                    "parcels would end no_route, but for those that another row fits".to_owned()
+                }
+                None => "parcels would end no_route".to_owned(),
+            };
+            let _ = writeln!(text, "- {name}: {} ({fate})", listed(chutes));
         }
         for (name, chutes) in &self.added {
-            let _ = writeln!(text, "+ {name}: {}", listed(chutes));
+            let before = self.went_by.get(name).map(|route| format!(" (until now by {route})"));
+            let _ = writeln!(text, "+ {name}: {}{}", listed(chutes), before.unwrap_or_default());
         }
         for (name, rerouted) in &self.changed {
             let Rerouted { from, to, gained, lost, reordered } = rerouted;
@@ -192,7 +210,7 @@ impl Difference {
         let (removed, added, changed) = (self.removed.len(), self.added.len(), self.changed.len());
         let _ = writeln!(
             text,
-            "{removed} destinations removed, {added} added, {changed} changed, {} unchanged",
+            "{removed} routes removed, {added} added, {changed} changed, {} unchanged",
             self.unchanged
         );
         text
@@ -205,6 +223,21 @@ impl Rerouted {
         let reordered = without(&from, &lost) != without(&to, &gained);
         Rerouted { from, to, gained, lost, reordered }
     }
+}
+
+/// The routes of `there` that take whatever has just the conditions of these routes of `here`.
+fn instead<'a>(
+    names: impl Iterator<Item = &'a String>,
+    here: &SortPlan,
+    there: &SortPlan,
+) -> BTreeMap<String, String> {
+    let other = |name: &String| {
+        let alone = Conditions::of_destination(name);
+        let conditions = here.conditions_of(name).unwrap_or(&alone);
+        let route = there.route_of(&conditions.traits())?;
+        Some((name.clone(), route.name.to_owned()))
+    };
+    names.filter_map(other).collect()
 }
 
 /// The first list without what is in the second, in its order.
@@ -333,7 +366,7 @@ mod tests {
         let routes = routes
             .iter()
             .map(|(name, chutes)| ((*name).to_owned(), chutes.iter().map(|chute| ChuteNo(*chute)).collect()));
-        SortPlan { version: version.to_owned(), routes: routes.collect() }
+        SortPlan::by_destination(version, routes.collect())
     }
 
     #[test]
@@ -355,5 +388,28 @@ mod tests {
         }
         let same = Difference::of(&a, &a);
         assert_eq!((same.unchanged, same.changed.len()), (4, 0));
+    }
+
+    #[test]
+    fn rows_with_conditions_say_who_takes_their_parcels() {
+        let thai = Conditions { country: Some("TH".to_owned()), ..Conditions::default() };
+        let bangkok = Conditions { postcode: Some("10".to_owned()), ..thai.clone() };
+        let kerry = Conditions { carrier: Some("KERRY".to_owned()), ..Conditions::default() };
+        let to = |conditions: &Conditions, chute| (conditions.clone(), vec![ChuteNo(chute)]);
+        let gone = Conditions::of_destination("GONE");
+        let a = SortPlan::new([to(&thai, 1), to(&kerry, 3), to(&gone, 4)]);
+        let b = SortPlan::new([to(&thai, 5), to(&bangkok, 2)]);
+        let text = Difference::of(&a, &b).text();
+        for line in [
+            "+ TH/10*: 2 (until now by TH/*)",
+            "~ TH/*: 1 → 5 (gains 5, loses 1)",
+            "- */*/KERRY: 3 (parcels would end no_route, but for those that another row fits)",
+            "- GONE: 4 (parcels would end no_route, but for those that another row fits)",
+            "2 routes removed, 1 added, 1 changed, 0 unchanged",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let back = Difference::of(&b, &a).text();
+        assert!(back.contains("- TH/10*: 2 (parcels would go by TH/*, or a row that fits better)"), "{back}");
     }
 }

@@ -25,6 +25,8 @@ mod tests;
 mod text;
 mod verdict;
 
+pub use s10::countries;
+
 use serde::{Deserialize, Serialize};
 
 /// AIM symbology identifier without its leading `]`: code character and modifier, e.g. `C1` for GS1-128

@@ -19,7 +19,12 @@ const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB B
 
 /// Is it one of the countries?
 pub(super) fn is_country(code: &str) -> bool {
-    COUNTRIES.split(' ').any(|known| known == code)
+    countries().any(|known| known == code)
+}
+
+/// The codes of all countries.
+pub fn countries() -> impl Iterator<Item = &'static str> {
+    COUNTRIES.split(' ')
 }
 
 /// A text of the shape of an S10 identifier, not yet judged.

@@ -34,6 +34,7 @@ pub(super) struct Landed {
 }
 
 /// What may be given to the disk next.
+#[expect(clippy::large_enum_variant, reason = "it lives for one look, once a batch")]
 #[derive(Debug)]
 pub(super) enum Room {
     /// A new batch.

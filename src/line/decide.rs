@@ -1,5 +1,7 @@
 //! From readings to a verdict, from a verdict to a chute, from a chute to a command.
 
+use std::sync::Arc;
+
 use super::actions::Actions;
 use super::core::{Core, fact_of};
 use super::event::{Hold, Order};
@@ -8,7 +10,7 @@ use super::record::{Candidate, Dropped, Fact, Target};
 use super::state::{Identity, Phase};
 use super::{ChuteNo, PassKey, Tick};
 use crate::identify::{Identification, Key, Reading, Verdict, identify, verdict};
-use crate::site::SortPlan;
+use crate::site::{Route, SortPlan};
 
 /// What became of the search for a chute.
 pub(super) struct Choice {
@@ -229,7 +231,7 @@ impl Core {
     /// order, not for the decision: that was made in time, and its reason stays the true one.
     fn bound_elsewhere(&mut self, key: PassKey, to: Target, order: &Order) -> bool {
         match to {
-            Target::Chute(chute) => !self.takes(chute, &order.destination),
+            Target::Chute(chute) => !self.takes(chute, order),
             Target::Recirculate(_) => false,
             Target::Exception(_, reason) if is_hold(reason) => {
                 let routes = self.plan.routes.get(&order.destination);
@@ -255,15 +257,16 @@ impl Core {
     /// The rule of six steps, as far as this line has them: hard filters, most room, recirculate, exception.
     fn decide(&mut self, now: Tick, key: PassKey, order: &Order, out: &mut Actions) {
         if let Some(reason) = self.held_back(key, order) {
-            self.send_to_exception_of(now, key, reason, Some(&order.destination), out);
+            self.send_to_exception_of(now, key, reason, Some(self.bound_for(order)), out);
             return;
         }
-        let Some(routes) = self.plan.routes.get(&order.destination).cloned() else {
-            self.send_to_exception_of(now, key, Reason::NoRoute, Some(&order.destination), out);
+        let plan = Arc::clone(&self.plan);
+        let Some(route) = plan.route_of(&order.traits()) else {
+            self.send_to_exception_of(now, key, Reason::NoRoute, Some(order.destination.clone()), out);
             return;
         };
-        let choice = self.choose(key, &order.destination, &routes, &|_| 0);
-        self.bind(now, key, choice, Some(order.destination.clone()), out);
+        let choice = self.choose(key, order, route, &|_| 0);
+        self.bind(now, key, choice, Some(route.name.to_owned()), out);
     }
 
     /// See [`super::Line::would_decide`].
@@ -279,25 +282,25 @@ impl Core {
         if let Some(reason) = self.held_back(key, &order) {
             return Some(exception(reason));
         }
-        let Some(routes) = plan.routes.get(&order.destination) else {
+        let Some(route) = plan.route_of(&order.traits()) else {
             return Some(exception(Reason::NoRoute));
         };
-        Some(self.choose(key, &order.destination, routes, moved).to)
+        Some(self.choose(key, &order, route, moved).to)
     }
 
-    /// Among the destination's chutes the open one with most room; the next best becomes its alternate. `moved`
+    /// Among the route's chutes the open one with most room; the next best becomes its alternate. `moved`
     /// says how many parcels more a chute is taken to hold than it does: none, but in a trial.
     fn choose(
         &self,
         key: PassKey,
-        destination: &str,
-        routes: &[ChuteNo],
+        order: &Order,
+        route: Route<'_>,
         moved: &dyn Fn(ChuteNo) -> i32,
     ) -> Choice {
         let mut candidates: Vec<Candidate> =
-            routes.iter().filter_map(|&number| self.candidate(key, number, moved(number))).collect();
+            route.chutes.iter().filter_map(|&number| self.candidate(key, number, moved(number))).collect();
         for candidate in &mut candidates {
-            if candidate.dropped.is_none() && self.is_kept_from(candidate.chute, destination) {
+            if candidate.dropped.is_none() && self.is_kept_from(candidate.chute, route, order) {
                 candidate.dropped = Some(Dropped::OtherBag);
             }
         }
@@ -396,8 +399,8 @@ impl Core {
             .get(&key)
             .and_then(|pass| pass.identity.as_ref())
             .and_then(|identity| self.orders.bound(&identity.key))
-            .map(|order| order.destination);
-        self.send_to_exception_of(now, key, reason, destination.as_deref(), out);
+            .map(|order| self.bound_for(&order));
+        self.send_to_exception_of(now, key, reason, destination, out);
     }
 
     fn send_to_exception_of(
@@ -405,13 +408,13 @@ impl Core {
         now: Tick,
         key: PassKey,
         reason: Reason,
-        destination: Option<&str>,
+        destination: Option<String>,
         out: &mut Actions,
     ) {
         self.say_held(now, key, reason, out);
         let to = Target::Exception(self.site.exception_chute, reason);
         let choice = Choice { to, alternate: None, candidates: Vec::new() };
-        self.bind(now, key, choice, destination.map(ToOwned::to_owned), out);
+        self.bind(now, key, choice, destination, out);
     }
 
     /// Another reason has come up for a pass that is decided already: to the exception chute if its point

@@ -22,6 +22,11 @@ impl Core {
             Outcome::Lost => self.state.tally.lost += 1,
         }
         let order = pass.identity.as_ref().and_then(|identity| self.orders.bound(&identity.key));
+        let plan = self.plan_of_ended(key);
+        // The routes of a plan that is no longer in force are not at hand.
+        let by_route = plan == self.state.plan;
+        let destination =
+            order.map(|order| if by_route { self.bound_for(&order) } else { order.destination });
         if let (Outcome::Sorted { .. }, Some(identity)) = (outcome, &pass.identity) {
             self.orders.sorted(&identity.key, now);
         }
@@ -34,9 +39,9 @@ impl Core {
             key: pass.identity.as_ref().map(|identity| identity.key.clone()),
             uri: pass.identity.as_ref().and_then(|identity| identity.uri.clone()),
             outcome,
-            plan: self.plan_of_ended(key),
+            plan,
             slack_ms,
-            destination: order.map(|order| order.destination),
+            destination,
         };
         fact_of(now, fact, out);
         self.remember(key, outcome, pass.identity.map(|identity| identity.key.0));

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::outcome::Reason;
+use crate::site::Traits;
 
 /// An order as upstream tells it: one parcel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Order {
     pub revision: u32,
     /// Codes that may stand on the parcel: waybill, SSCC, EPC tag URI, …
     pub codes: Vec<String>,
-    /// Destination as the sort plan names it.
+    /// Destination; where the sort plan has no row for it, the rows with other conditions are asked.
     pub destination: String,
     /// Carrier code of `carriers.toml`.
     pub carrier: Option<String>,
@@ -280,6 +281,20 @@ impl Order {
     /// Its details; those of an order that has none say nothing.
     pub fn details(&self) -> &Details {
         self.details.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// What a sort plan may ask of it.
+    pub fn traits(&self) -> Traits<'_> {
+        let details = self.details();
+        Traits {
+            destination: &self.destination,
+            country: details.country.as_deref(),
+            postcode: details.postcode.as_deref(),
+            carrier: self.carrier.as_deref(),
+            service: details.service.as_deref(),
+            customer: details.customer.as_deref(),
+            goods: details.goods.as_deref(),
+        }
     }
 }
 

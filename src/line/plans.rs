@@ -4,16 +4,19 @@
 //! and the chutes that were right by it. A chute that holds parcels, or has some on their way to it, goes on
 //! with the destinations it had: its bag would be two plans' otherwise. It takes the new ones once it is empty
 //! and nothing of the old plan is on its way to it.
+//!
+//! A chute's destinations are the names of its routes. A parcel is of one of them where its route has that name, or
+//! where its order names it: so a destination stays what it was when the new plan finds it by other conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
-use super::event::PlanInForce;
+use super::event::{Order, PlanInForce};
 use super::state::Phase;
 use super::{ChuteNo, PassKey};
-use crate::site::SortPlan;
+use crate::site::{Route, SortPlan};
 
 /// What is remembered of plans; a part of every snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +40,13 @@ impl Core {
         self.plans.configuration = Some(change.configuration.clone());
         let before = std::mem::replace(&mut self.plan, plan);
         self.state.plan.clone_from(&self.plan.version);
-        for chute in self.chutes_in_use() {
-            let (old, new) = (destinations_of(&before, chute), destinations_of(&self.plan, chute));
-            if old != new {
+        let used = self.chutes_in_use();
+        let (mut old, new) = (destinations_of(&before, &used), destinations_of(&self.plan, &used));
+        for chute in used {
+            let old = old.remove(&chute).unwrap_or_default();
+            if new.get(&chute).map_or(!old.is_empty(), |new| old != *new) {
                 // Where it holds on to a still earlier plan's, it goes on with those.
+                let old = old.into_iter().cloned().collect();
                 self.plans.kept.entry(chute).or_insert(old);
             }
         }
@@ -59,17 +65,27 @@ impl Core {
         version
     }
 
-    /// Whether the bag of this chute is an earlier plan's, which did not have this destination there.
-    pub(super) fn is_kept_from(&self, chute: ChuteNo, destination: &str) -> bool {
-        self.plans.kept.get(&chute).is_some_and(|names| !names.contains(destination))
+    /// Whether the bag of this chute is an earlier plan's, which did not have this parcel there.
+    pub(super) fn is_kept_from(&self, chute: ChuteNo, route: Route<'_>, order: &Order) -> bool {
+        let kept = self.plans.kept.get(&chute);
+        kept.is_some_and(|names| !names.contains(route.name) && !names.contains(&order.destination))
     }
 
-    /// Whether parcels for this destination belong into the chute as it stands.
-    pub(super) fn takes(&self, chute: ChuteNo, destination: &str) -> bool {
+    /// Whether parcels of this order belong into the chute as it stands.
+    pub(super) fn takes(&self, chute: ChuteNo, order: &Order) -> bool {
+        let route = self.plan.route_of(&order.traits());
         match self.plans.kept.get(&chute) {
-            Some(names) => names.contains(destination),
-            None => self.plan.routes.get(destination).is_some_and(|chutes| chutes.contains(&chute)),
+            Some(names) => {
+                names.contains(&order.destination) || route.is_some_and(|route| names.contains(route.name))
+            }
+            None => route.is_some_and(|route| route.chutes.contains(&chute)),
         }
+    }
+
+    /// What an order's parcel is said to be bound for: its route, or the destination that no row takes.
+    pub(super) fn bound_for(&self, order: &Order) -> String {
+        let route = self.plan.route_of(&order.traits());
+        route.map_or(&*order.destination, |route| route.name).to_owned()
     }
 
     /// Chutes that are empty now, and have nothing on its way to them, take the plan in force.
@@ -93,9 +109,18 @@ impl Core {
     }
 }
 
-fn destinations_of(plan: &SortPlan, chute: ChuteNo) -> BTreeSet<String> {
-    let fed = plan.routes.iter().filter(|(_, chutes)| chutes.contains(&chute));
-    fed.map(|(name, _)| name.clone()).collect()
+/// The routes of each of these chutes.
+fn destinations_of<'a>(
+    plan: &'a SortPlan,
+    used: &BTreeSet<ChuteNo>,
+) -> BTreeMap<ChuteNo, BTreeSet<&'a String>> {
+    let mut fed: BTreeMap<ChuteNo, BTreeSet<&String>> = BTreeMap::new();
+    for (name, chutes) in &plan.routes {
+        for chute in chutes.iter().filter(|chute| used.contains(chute)) {
+            fed.entry(*chute).or_default().insert(name);
+        }
+    }
+    fed
 }
 
 #[cfg(test)]
@@ -103,17 +128,20 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::super::event::Event;
+    use super::super::order::Details;
+    use super::super::outcome::Reason;
     use super::super::record::{Dropped, Fact, Target};
     use super::super::tests::{CODE, OTHER, Rig};
     use super::*;
     use crate::line::Line;
+    use crate::site::Conditions;
     use crate::wire::plc::Discharge;
 
     pub(in crate::line) fn plan(version: &str, routes: &[(&str, &[u16])]) -> Arc<SortPlan> {
         let routes = routes.iter().map(|(name, chutes)| {
             ((*name).to_owned(), chutes.iter().map(|number| ChuteNo(*number)).collect())
         });
-        Arc::new(SortPlan { version: version.to_owned(), routes: routes.collect() })
+        Arc::new(SortPlan::by_destination(version, routes.collect()))
     }
 
     pub(in crate::line) fn swap(rig: &mut Rig, plan: Arc<SortPlan>) {
@@ -198,6 +226,99 @@ pub(super) mod tests {
         rig.order("o2", OTHER, "A");
         rig.read_parcel(2, &[OTHER]);
         assert_eq!(last_decision(&rig).2, [Some(Dropped::OtherBag)]);
+    }
+
+    fn by_conditions(version: &str, rows: &[(Conditions, u16)]) -> Arc<SortPlan> {
+        let rows = rows.iter().map(|(conditions, chute)| (conditions.clone(), vec![ChuteNo(*chute)]));
+        let mut plan = SortPlan::new(rows);
+        version.clone_into(&mut plan.version);
+        Arc::new(plan)
+    }
+
+    fn thai(postcode: Option<&str>) -> Conditions {
+        let postcode = postcode.map(str::to_owned);
+        Conditions { country: Some("TH".to_owned()), postcode, ..Conditions::default() }
+    }
+
+    fn order(number: &str, code: &str, revision: u32, postcode: &str) -> Order {
+        let details = Details {
+            country: Some("TH".to_owned()),
+            postcode: Some(postcode.to_owned()),
+            ..Details::default()
+        };
+        Order {
+            order: number.to_owned(),
+            revision,
+            codes: vec![code.to_owned()],
+            destination: "TH-BKK".to_owned(),
+            details: Some(Box::new(details)),
+            ..Order::default()
+        }
+    }
+
+    fn last_destination(rig: &Rig) -> Option<String> {
+        let last = rig.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Decided(decided) => Some(decided.destination.clone()),
+            _ => None,
+        });
+        last.expect("something was decided")
+    }
+
+    #[test]
+    fn a_destination_that_no_row_has_goes_by_the_other_conditions() {
+        let mut rig = Rig::new(false);
+        let rows = [(thai(None), 1), (thai(Some("10")), 3)];
+        swap(&mut rig, by_conditions("second", &rows));
+        rig.push(order("o1", CODE, 1, "10110"));
+        rig.read_parcel(1, &[CODE]);
+        assert_eq!(last_decision(&rig).0, Target::Chute(ChuteNo(3)));
+        assert_eq!(last_destination(&rig).as_deref(), Some("TH/10*"));
+        // A new postcode on the way is another route.
+        rig.push(order("o1", CODE, 2, "20110"));
+        assert_eq!(last_decision(&rig).0, Target::Chute(ChuteNo(1)));
+        rig.discharge(1, 1, Discharge::Confirmed);
+        let ended = rig.facts.iter().find_map(|fact| match fact {
+            Fact::Ended { destination, .. } => destination.clone(),
+            _ => None,
+        });
+        assert_eq!(ended.as_deref(), Some("TH/*"));
+        // One that fits nothing has no route, and says what it was for.
+        rig.push(Order { details: None, ..order("o2", OTHER, 1, "") });
+        rig.read_parcel(2, &[OTHER]);
+        assert!(matches!(last_decision(&rig).0, Target::Exception(_, Reason::NoRoute)));
+        assert_eq!(last_destination(&rig).as_deref(), Some("TH-BKK"));
+    }
+
+    #[test]
+    fn a_begun_bag_goes_on_with_its_destination_when_the_new_plan_finds_it_by_other_conditions() {
+        let mut rig = Rig::new(false);
+        swap(&mut rig, plan("first", &[("TH-BKK", &[3])]));
+        rig.push(order("o1", CODE, 1, "10110"));
+        rig.read_parcel(1, &[CODE]);
+        swap(&mut rig, by_conditions("second", &[(thai(None), 3)]));
+        // Another destination of the same route is not of that bag.
+        rig.push(Order { destination: "TH-CNX".to_owned(), ..order("o2", OTHER, 1, "50000") });
+        rig.read_parcel(2, &[OTHER]);
+        assert_eq!(last_decision(&rig).2, [Some(Dropped::OtherBag)]);
+        rig.push(order("o3", "THIRD", 1, "10110"));
+        rig.read_parcel(3, &["THIRD"]);
+        assert_eq!(last_decision(&rig).0, Target::Chute(ChuteNo(3)));
+    }
+
+    #[test]
+    fn a_trial_asks_the_other_plan_s_conditions() {
+        let mut rig = Rig::new(false);
+        rig.push(order("o1", CODE, 1, "10110"));
+        rig.read_parcel(1, &[CODE]);
+        let pass = rig.facts.iter().find_map(|fact| match fact {
+            Fact::Inducted { pass, .. } => Some(*pass),
+            _ => None,
+        });
+        let pass = pass.expect("it was inducted");
+        let try_with = |plan: &SortPlan| rig.line.would_decide(pass, plan, &|_| 0);
+        let other = by_conditions("other", &[(thai(None), 1), (thai(Some("101")), 2)]);
+        assert_eq!(try_with(&other), Some(Target::Chute(ChuteNo(2))));
+        assert!(matches!(try_with(&plan("none", &[])), Some(Target::Exception(_, Reason::NoRoute))));
     }
 
     #[test]

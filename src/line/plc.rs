@@ -370,7 +370,7 @@ impl Core {
             .get(&key)
             .and_then(|pass| self.orders.bound(&pass.identity.as_ref()?.key))
             .filter(|order| self.held_back(key, order).is_none())
-            .is_some_and(|order| self.takes(chute, &order.destination))
+            .is_some_and(|order| self.takes(chute, &order))
     }
 
     fn divert_failed(&mut self, now: Tick, key: PassKey, chute: ChuteNo, out: &mut Actions) {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::event::{Ask, Asked, Command, Event, Hold, HoldBatch, HoldOn, HoldOrder, Order};
+use super::order::Details;
 use super::outcome::Outcome;
 use super::plans::tests as plans;
 use super::record::{Body, Decided, Dropped, Entry, Fact, Input, Target};
 use super::tests::{EXCEPTION, Rig, site};
 use super::*;
-use crate::site::SortPlan;
+use crate::site::{Conditions, SortPlan};
 use crate::wire::plc::{CommandResult, Discharge, PlcEventKind, PlcFlags};
 
 /// Something that happens on the line.
@@ -106,7 +107,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (1..100u32).prop_map(Happening::Missed),
         1 => Just(Happening::Reattach),
         1 => (1..4u16).prop_map(Happening::NewEpoch),
-        1 => (0..3usize).prop_map(Happening::Plan),
+        1 => (0..PLANS).prop_map(Happening::Plan),
     ]
 }
 
@@ -198,11 +199,43 @@ fn happens(rig: &mut Rig, happening: Happening) {
     }
 }
 
-/// One of three plans.
+/// One of as many plans.
+const PLANS: usize = 5;
+
+/// Three by destinations; two by countries, which say the same of the orders that have one.
 fn plan(which: usize) -> Arc<SortPlan> {
-    let routes: [&[(&str, &[u16])]; 3] =
-        [&[("A", &[1, 2]), ("B", &[3])], &[("A", &[3]), ("B", &[1, 2])], &[("B", &[2, 3])]];
-    plans::plan(&format!("plan {which}"), routes[which])
+    let routes: [&[(&str, &[u16])]; PLANS] = [
+        &[("A", &[1, 2]), ("B", &[3])],
+        &[("A", &[3]), ("B", &[1, 2])],
+        &[("B", &[2, 3])],
+        &[("A", &[1, 2]), ("MY", &[3])],
+        &[("TH", &[3]), ("MY", &[1, 2])],
+    ];
+    let rows = routes[which].iter().map(|(name, chutes)| {
+        let conditions = match COUNTRIES.iter().any(|(_, country)| country == name) {
+            true => Conditions { country: Some((*name).to_owned()), ..Conditions::default() },
+            false => Conditions::of_destination(name),
+        };
+        (conditions, chutes.iter().map(|chute| ChuteNo(*chute)).collect())
+    });
+    let mut plan = SortPlan::new(rows);
+    plan.version = format!("plan {which}");
+    Arc::new(plan)
+}
+
+/// The country of each destination.
+const COUNTRIES: [(&str, &str); 2] = [("A", "TH"), ("B", "MY")];
+
+fn with_country(destination: &str) -> Option<Box<Details>> {
+    let country = COUNTRIES.iter().find(|(of, _)| *of == destination);
+    let country = country.map(|(_, country)| (*country).to_owned());
+    Some(Box::new(Details { country, ..Details::default() }))
+}
+
+/// The destination that a route is of, by either name.
+fn destination_of(route: &str) -> &str {
+    let by_country = COUNTRIES.iter().find(|(_, country)| route.strip_suffix("/*") == Some(country));
+    by_country.map_or(route, |(destination, _)| destination)
 }
 
 /// What one story must never show.
@@ -264,7 +297,7 @@ fn bags_are_pure(rig: &Rig) -> Result<(), TestCaseError> {
                 bags.remove(chute);
             }
             Fact::Ended { outcome: Outcome::Sorted { chute }, destination, plan, .. } => {
-                let destination = destination.clone().unwrap_or_default();
+                let destination = destination_of(destination.as_deref().unwrap_or_default()).to_owned();
                 let bag = bags.entry(*chute).or_insert_with(|| destination.clone());
                 prop_assert_eq!(&*bag, &destination, "the bag of {:?} under {}", chute, plan);
             }
@@ -331,7 +364,8 @@ impl Field {
     fn new() -> Field {
         let mut rig = Rig::new(true);
         for (number, destination) in DESTINATIONS.iter().enumerate() {
-            rig.order(&format!("o{number}"), &format!("P{number}"), destination);
+            let order = rig.order(&format!("o{number}"), &format!("P{number}"), destination);
+            rig.push(Order { revision: 2, details: with_country(destination), ..order });
         }
         Field {
             rig,
@@ -495,7 +529,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         1 => (1..4u16).prop_map(Turn::Changed),
         1 => (0..16u16).prop_map(Turn::Full),
         1 => (0..6usize, 2..9u32).prop_map(|(number, revision)| Turn::Revise(number, revision)),
-        1 => (0..3usize).prop_map(Turn::Plan),
+        1 => (0..PLANS).prop_map(Turn::Plan),
     ]
 }
 
@@ -545,7 +579,7 @@ proptest! {
                     carrier: None,
                     cancelled: false,
                     hold: (revision % 3 == 0).then_some(Hold::CodHold),
-                    details: None,
+                    details: with_country(DESTINATIONS[number]).filter(|_| revision % 2 == 0),
                 }),
             }
             field.obey();

@@ -73,10 +73,10 @@ pub(super) fn site(recirculation: bool) -> Arc<Site> {
         cameras: Vec::new(),
         carriers: CarrierRules::default(),
         carrier_table: crate::site::Carriers::default(),
-        plan: SortPlan {
-            version: "0123456789abcdef".to_owned(),
-            routes: plan.into_iter().map(|(name, chutes)| (name.to_owned(), chutes)).collect(),
-        },
+        plan: SortPlan::by_destination(
+            "0123456789abcdef",
+            plan.into_iter().map(|(name, chutes)| (name.to_owned(), chutes)).collect(),
+        ),
         uplink: UplinkSettings {
             brokers: Vec::new(),
             tls: None,

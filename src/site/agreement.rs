@@ -69,6 +69,7 @@ impl Files {
         self.check_chutes(notes);
         self.check_decision_time(notes);
         self.check_plan(notes);
+        self.check_conditions(notes);
     }
 
     fn check_readers(&self, notes: &mut Notes) {

@@ -1,11 +1,12 @@
 //! Files → findings and the site.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
 use super::finding::{File, Finding, Notes, Severity, Spot};
 use super::resolve::Files;
-use super::{Site, SortPlan, keys, tables, walk};
+use super::{Site, SortPlan, keys, plan_rows, tables, walk};
 
 /// Largest file taken, in bytes; a plan of 100,000 rows has 3 MB.
 const FILE_MAX: u64 = 8 << 20;
@@ -85,7 +86,7 @@ fn check(
             File::Devices => files.devices = walk::read(&mut notes, file, &keys::DEVICES, &text),
             File::Carriers => files.carriers = walk::read(&mut notes, file, &keys::CARRIERS, &text),
             File::Chutes => files.chutes = tables::chutes(&mut notes, &text),
-            File::Plan => files.plan = tables::plan(&mut notes, &text),
+            File::Plan => files.plan = plan_rows::plan(&mut notes, &text),
         }
     }
     files.check(&mut notes, directory);
@@ -109,7 +110,8 @@ fn check(
     Err(errors)
 }
 
-/// The destinations of a plan in the order of the file, each once: engineers write the busiest first.
+/// The destinations of a plan in the order of the file, each once: engineers write the busiest first. Rows with other
+/// conditions are none.
 ///
 /// # Errors
 ///
@@ -117,14 +119,16 @@ fn check(
 pub fn destinations(directory: &Path) -> Result<Vec<String>, Vec<Finding>> {
     let mut notes = Notes::new(directory);
     let rows =
-        read(&mut notes, File::Plan).and_then(|text| tables::plan(&mut notes, &text)).unwrap_or_default();
+        read(&mut notes, File::Plan).and_then(|text| plan_rows::plan(&mut notes, &text)).unwrap_or_default();
     let (errors, _) = notes.sorted();
     if !errors.is_empty() {
         return Err(errors);
     }
     let mut names: Vec<String> = Vec::new();
-    for (_, name) in rows.into_iter().filter_map(|row| row.destination) {
-        if !names.contains(&name) {
+    let mut seen = BTreeSet::new();
+    let alone = rows.into_iter().filter_map(|row| row.conditions?.destination_alone());
+    for name in alone {
+        if seen.insert(name.clone()) {
             names.push(name);
         }
     }
@@ -142,16 +146,13 @@ pub fn plan_of(path: &Path) -> Result<SortPlan, Vec<Finding>> {
         return load(path).map(|(site, _)| site.plan);
     }
     let mut notes = Notes::new(path.parent().unwrap_or(Path::new("")));
-    let rows = read_at(&mut notes, File::Plan, path).and_then(|text| tables::plan(&mut notes, &text));
+    let rows = read_at(&mut notes, File::Plan, path).and_then(|text| plan_rows::plan(&mut notes, &text));
     let (mut errors, _) = notes.sorted();
     for error in &mut errors {
         path.clone_into(&mut error.file);
     }
     match rows {
-        Some(rows) if errors.is_empty() => {
-            let routes = tables::routes(&rows);
-            Ok(SortPlan { version: tables::plan_version(&routes), routes })
-        }
+        Some(rows) if errors.is_empty() => Ok(SortPlan::new(plan_rows::routes(&rows))),
         Some(_) | None => Err(errors),
     }
 }

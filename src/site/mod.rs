@@ -19,6 +19,10 @@ mod finding;
 mod keys;
 mod load;
 pub mod money;
+mod plan;
+mod plan_agreement;
+mod plan_overlap;
+mod plan_rows;
 mod registers;
 mod resolve;
 mod rules;
@@ -35,8 +39,8 @@ mod waves;
 pub use carriers::{Bag, Carrier, Carriers, CodRange, Fact, Facts, Limits, Receptacle, Refused};
 pub use finding::{FINDINGS_PER_FILE, Finding, Severity};
 pub use load::{Loaded, destinations, load, load_from_sources, load_with_sources, plan_of};
+pub use plan::{Conditions, Route, SortPlan, Specificity, Traits, plan_version};
 pub use schema::{SCHEMAS, schema};
-pub use tables::plan_version;
 pub use waves::{CutOff, Wave, Waves};
 
 use std::path::PathBuf;
@@ -213,15 +217,6 @@ pub struct GateDevice {
     pub timeout_ms: u32,
     /// The same tag is one arrival for this long.
     pub same_tag_ms: u32,
-}
-
-/// Destination → chutes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SortPlan {
-    /// First 16 hex digits of the SHA-256 over the resolved table.
-    pub version: String,
-    /// Chutes of each destination, in order of priority.
-    pub routes: std::collections::BTreeMap<String, Vec<ChuteNo>>,
 }
 
 /// A camera that puts its photos into a spool directory.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::plan_rows::{PlanRow, routes};
 use super::rules::{host_port, number_shape};
-use super::tables::{ChuteRow, PlanRow, plan_version, routes};
+use super::tables::ChuteRow;
 use super::walk::Table;
 use super::{
     Belt, BrokerAddress, CameraDevice, ChuteNo, GateDevice, PanelSettings, PlcDevice, Reader, ReaderId,
@@ -47,7 +48,7 @@ impl Files {
         let (sortd, line, devices) = (sortd.as_ref()?, line.as_ref()?, devices.as_ref()?);
         let identity = sortd.table("site")?;
         let (name, line_name) = (identity.text("name"), identity.text("line"));
-        let routes = routes(plan.as_ref()?);
+        let plan = plan.as_ref()?;
         let readers: Vec<(ReaderId, ReaderKind, &Table)> = self
             .readers()
             .enumerate()
@@ -84,7 +85,7 @@ impl Files {
                 .iter()
                 .map(carriers_file::carrier)
                 .collect::<Option<_>>()?,
-            plan: SortPlan { version: plan_version(&routes), routes },
+            plan: SortPlan::new(routes(plan)),
             uplink: uplink(directory, sortd.table("uplink")?, format!("sortd-{name}-{line_name}"))?,
             store: store(directory, sortd.table("store")?),
             panel: panel(directory, sortd.table("panel")?),

@@ -33,9 +33,17 @@ impl Row {
     }
 }
 
-/// Reads a table with these columns, in whatever order the file has them. `None` if there is no header.
-pub(super) fn rows(notes: &mut Notes, file: File, columns: &[&'static str], text: &str) -> Option<Vec<Row>> {
-    let all = columns.join(",");
+/// Reads a table with these columns, in whatever order the file has them; cells of the `optional` ones come behind the
+/// others. `None` if there is no header.
+pub(super) fn rows(
+    notes: &mut Notes,
+    file: File,
+    required: &[&'static str],
+    optional: &[&'static str],
+    text: &str,
+) -> Option<Vec<Row>> {
+    let all = required.join(",");
+    let columns: Vec<&'static str> = required.iter().chain(optional).copied().collect();
     let mut places = None;
     let mut rows = Vec::new();
     let mut start = 0;
@@ -65,9 +73,9 @@ pub(super) fn rows(notes: &mut Notes, file: File, columns: &[&'static str], text
             if open_quote.is_some() {
                 return None;
             }
-            let header = header(notes, &spot, columns, &all, &cells, line)?;
+            let header = header(notes, &spot, &columns, required.len(), &all, &cells, line)?;
             // A missing column has been reported; its cells are then too many in every row.
-            let width = header.iter().all(Option::is_some).then_some(cells.len());
+            let width = header.iter().take(required.len()).all(Option::is_some).then_some(cells.len());
             places = Some((header, width));
             continue;
         };
@@ -125,11 +133,12 @@ fn row(spot: Spot, header: &[Option<usize>], cells: &[Cut]) -> Row {
     Row { spot, cells }
 }
 
-/// Where each asked column stands in the header.
+/// Where each asked column stands in the header, the first `required` of which must be there.
 fn header(
     notes: &mut Notes,
     spot: &Spot,
     columns: &[&'static str],
+    required: usize,
     all: &str,
     cells: &[Cut],
     line: &str,
@@ -170,7 +179,10 @@ fn header(
                     .filter(|column| !cells.iter().any(|(_, cell)| cell == column))
                     .collect();
                 // With as many cells as columns, a single column left can only be this one.
-                let last = if free.len() == 1 && cells.len() == columns.len() { Some(free[0]) } else { None };
+                let lacking: Vec<&str> =
+                    free.iter().copied().filter(|column| columns[..required].contains(column)).collect();
+                let last =
+                    if lacking.len() == 1 && cells.len() == required { Some(lacking[0]) } else { None };
                 let near = nearest(name, free).or(last);
                 meant.extend(near);
                 let remedy = match near {
@@ -178,11 +190,15 @@ fn header(
                     None => "remove it, or write notes on rows that begin with `#`".to_owned(),
                 };
                 let message = format!("unknown column `{}`", shown(name));
-                notes.error(&spot, message, format!("the columns `{all}`"), remedy);
+                let more = match &columns[required..] {
+                    [] => String::new(),
+                    optional => format!(", and any of `{}`", optional.join(",")),
+                };
+                notes.error(&spot, message, format!("the columns `{all}`{more}"), remedy);
             }
         }
     }
-    for (column, place) in columns.iter().zip(&places) {
+    for (column, place) in columns.iter().zip(&places).take(required) {
         if place.is_none() && !meant.contains(column) {
             let message = format!("the column `{column}` is missing");
             notes.error(
@@ -260,7 +276,7 @@ mod tests {
         let mut notes = Notes::new(Path::new("."));
         let text = "# a note, \"with a quote\n\nb,a,,\n,,,\n2, 1,,\n";
         notes.keep_text(File::Plan, text.to_owned());
-        let rows = rows(&mut notes, File::Plan, &["a", "b"], text).unwrap();
+        let rows = rows(&mut notes, File::Plan, &["a", "b"], &[], text).unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].cell(0).unwrap().text, "1");
         assert_eq!(rows[0].cell(1).unwrap().text, "2");

@@ -1,23 +1,15 @@
-//! `chutes.csv` and `sort-plan.csv`: rows → chutes and routes, row by row.
+//! `chutes.csv`: rows → chutes, row by row; and what tables have in common. `sort-plan.csv` has a file of its own.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use super::finding::{File, Notes, Spot};
-use super::rules::{LABEL, NAME};
+use super::rules::LABEL;
 use super::spreadsheet::{Cell, Row, rows};
 use super::walk::shown;
 use super::{Chute, ChuteNo, keys};
 
 /// Most parcels a bag or cage holds.
 const CAPACITY_MAX: i64 = 10_000;
-/// Highest priority number; a destination with more chutes than this has a wrong table.
-const PRIORITY_MAX: i64 = 99;
-/// What comes before the table in the hash of a plan's version, so that another canonical form has other versions.
-const PLAN_FORM: &[u8] = b"sortd plan 1\n";
-/// Hex digits of a plan's version.
-const VERSION_DIGITS: usize = 16;
 
 /// A row of `chutes.csv`, as far as it is good.
 #[derive(Debug)]
@@ -43,18 +35,10 @@ impl ChuteRow {
     }
 }
 
-/// A row of `sort-plan.csv`, as far as it is good.
-#[derive(Debug)]
-pub(super) struct PlanRow {
-    pub(super) destination: Option<(Spot, String)>,
-    pub(super) chute: Option<(Spot, u16)>,
-    pub(super) priority: Option<(Spot, u16)>,
-}
-
 /// Reads `chutes.csv`.
 pub(super) fn chutes(notes: &mut Notes, text: &str) -> Option<Vec<ChuteRow>> {
     let columns = ["number", "name", "position_mm", "decision_mm", "capacity"];
-    let rows = rows(notes, File::Chutes, &columns, text)?;
+    let rows = rows(notes, File::Chutes, &columns, &[], text)?;
     let mut chutes: Vec<ChuteRow> = Vec::with_capacity(rows.len());
     let mut numbers = BTreeMap::new();
     let mut names = BTreeMap::new();
@@ -110,90 +94,8 @@ pub(super) fn chutes(notes: &mut Notes, text: &str) -> Option<Vec<ChuteRow>> {
     Some(chutes)
 }
 
-/// Reads `sort-plan.csv`; references to chutes are checked by [`super::agreement`].
-pub(super) fn plan(notes: &mut Notes, text: &str) -> Option<Vec<PlanRow>> {
-    let rows = rows(notes, File::Plan, &["destination", "chute", "priority"], text)?;
-    if rows.is_empty() {
-        notes.error(
-            &Spot::top(File::Plan),
-            "there is no destination",
-            "a row for each destination and chute",
-            "add one, e.g. `TH-KERRY-STD,1,1`",
-        );
-    }
-    let mut chutes = BTreeMap::new();
-    let mut priorities = BTreeMap::new();
-    let mut plan = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let destination = text_cell(notes, row, 0, "destination", &NAME);
-        let chute = match (&destination, row.cell(1)) {
-            (Some((_, name)), Some(cell)) if cell.text.is_empty() => {
-                notes.error(
-                    &cell.spot,
-                    format!("the destination {name} has no chute"),
-                    "the number of a chute in `chutes.csv`",
-                    "write one, or remove the row: parcels without a route go to the exception chute",
-                );
-                None
-            }
-            _ => number(notes, row, 1, "chute", (1, 65_535, "")),
-        };
-        let priority = number(notes, row, 2, "priority", (1, PRIORITY_MAX, ""));
-        if let (Some((_, name)), Some((spot, chute))) = (&destination, &chute) {
-            let what = format!("the chute {chute} of {name}");
-            once(notes, &mut chutes, (name.clone(), *chute), spot, &what, "remove one of the two rows");
-        }
-        if let (Some((_, name)), Some((spot, priority))) = (&destination, &priority) {
-            let what = format!("the priority {priority} of {name}");
-            once(
-                notes,
-                &mut priorities,
-                (name.clone(), *priority),
-                spot,
-                &what,
-                "number its chutes 1, 2, 3 …",
-            );
-        }
-        plan.push(PlanRow { destination, chute, priority });
-    }
-    Some(plan)
-}
-
-/// Destination → chutes in order of priority, out of rows that are good.
-pub(super) fn routes(plan: &[PlanRow]) -> BTreeMap<String, Vec<ChuteNo>> {
-    let mut ranked: BTreeMap<String, Vec<(u16, ChuteNo)>> = BTreeMap::new();
-    for row in plan {
-        if let (Some((_, name)), Some((_, chute)), Some((_, priority))) =
-            (&row.destination, &row.chute, &row.priority)
-        {
-            ranked.entry(name.clone()).or_default().push((*priority, ChuteNo(*chute)));
-        }
-    }
-    ranked
-        .into_iter()
-        .map(|(name, mut chutes)| {
-            chutes.sort_unstable();
-            (name, chutes.into_iter().map(|(_, chute)| chute).collect())
-        })
-        .collect()
-}
-
-/// The version of a plan: the first 16 hex digits of the SHA-256 over its canonical form, one line a
-/// destination in byte order, `NAME TAB chute,chute…` in order of priority.
-pub fn plan_version(routes: &BTreeMap<String, Vec<ChuteNo>>) -> String {
-    let mut hash = Sha256::new();
-    hash.update(PLAN_FORM);
-    for (name, chutes) in routes {
-        let chutes: Vec<String> = chutes.iter().map(|chute| chute.0.to_string()).collect();
-        hash.update(format!("{name}\t{}\n", chutes.join(",")));
-    }
-    let mut digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.truncate(VERSION_DIGITS);
-    digits
-}
-
 /// Reports a value that was there before, at its second place.
-fn once<K: Ord>(
+pub(super) fn once<K: Ord>(
     notes: &mut Notes,
     seen: &mut BTreeMap<K, Spot>,
     key: K,
@@ -213,7 +115,7 @@ fn number_cell(notes: &mut Notes, row: &Row, column: usize, name: &str) -> Optio
     number(notes, row, column, name, (0, keys::LENGTH_MAX_MM, "mm"))
 }
 
-fn number<T: TryFrom<i64>>(
+pub(super) fn number<T: TryFrom<i64>>(
     notes: &mut Notes,
     row: &Row,
     column: usize,
@@ -253,7 +155,7 @@ fn not_a_number(cell: &Cell, name: &str) -> (String, String) {
     (format!("`{name}` \"{}\" is no whole number", shown(&cell.text)), remedy)
 }
 
-fn text_cell(
+pub(super) fn text_cell(
     notes: &mut Notes,
     row: &Row,
     column: usize,

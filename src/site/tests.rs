@@ -8,6 +8,7 @@ use super::*;
 
 mod carriers;
 mod damage;
+mod plan;
 mod uplink;
 
 const FILES: [&str; 6] =

@@ -61,7 +61,7 @@ impl Workload {
     /// Parcels for the destinations of the site's sort plan.
     pub fn new(site: &Site, scenario: &Scenario, seed: u64) -> Workload {
         let named = scenario.ranking.iter().filter(|name| site.plan.routes.contains_key(*name));
-        let others = site.plan.routes.keys().filter(|name| !scenario.ranking.contains(name));
+        let others = site.plan.destinations().filter(|name| !scenario.ranking.contains(name));
         let destinations: Vec<Destination> = named
             .chain(others)
             .take(scenario.destinations)
