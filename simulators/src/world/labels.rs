@@ -55,7 +55,7 @@ mod tests {
         let routes = routes
             .iter()
             .map(|(name, chutes)| ((*name).to_owned(), chutes.iter().map(|at| ChuteNo(*at)).collect()));
-        SortPlan { version: version.to_owned(), routes: routes.collect() }
+        SortPlan::by_destination(version, routes.collect())
     }
 
     #[test]
