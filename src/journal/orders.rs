@@ -24,6 +24,7 @@ mod pack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -524,8 +525,10 @@ fn forget_others(path: &Path, list: &FileList) -> Result<(), DayError> {
             continue;
         };
         match gone {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrong(error)),
-            Ok(()) | Err(_) => {}
+            Ok(()) => {}
+            // Gone already; or a Db that was just closed still writes there: then it goes at the next start.
+            Err(error) if matches!(error.kind(), NotFound | DirectoryNotEmpty) => {}
+            Err(error) => return Err(wrong(error)),
         }
     }
     Ok(())

@@ -262,7 +262,7 @@ pub(super) fn stand_in(seq: u64, at: Tick, why: &EncodeError) -> Entry {
 }
 
 /// Bytes before the body of the frame that begins with these bytes.
-fn header_len(first: &[u8]) -> Result<usize, DecodeError> {
+pub(super) fn header_len(first: &[u8]) -> Result<usize, DecodeError> {
     if first.len() < COMMON_HEADER {
         return Err(DecodeError::Length { expected: COMMON_HEADER, came: first.len() });
     }

@@ -67,7 +67,7 @@ fn around_a_page_that_is_gone_everything_is_read() {
     let original = original();
     let bytes = fs::read(original.path().join(DB)).unwrap();
     let mut seen = 0;
-    for page in (16..bytes.len() / 4_096).step_by(41) {
+    for page in (16..bytes.len() / 4_096).step_by(5) {
         let store = tempfile::tempdir().unwrap();
         copy(original.path(), store.path());
         let mut bytes = bytes.clone();
@@ -77,6 +77,10 @@ fn around_a_page_that_is_gone_everything_is_read() {
         let report = examine(&archive, Vec::new()).unwrap();
         let Verdict::AlteredAt { seq, what } = &report.verdict else { continue };
         let Some(last) = what.split(' ').nth(3).and_then(|last| last.parse::<u64>().ok()) else { continue };
+        // Of the last block sled finds nothing at all: that is a log that was cut, the next test's.
+        if report.findings.iter().any(|finding| finding.contains("were gathered from what is left")) {
+            continue;
+        }
         seen += 1;
         assert!(what.starts_with(&format!("records {seq} to {last} are not there")), "page {page}: {what}");
         // One stretch, told once; what stands behind it is read and counted.

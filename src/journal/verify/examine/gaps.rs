@@ -223,10 +223,7 @@ impl Deletion {
     }
 
     fn is_of(&self, frame: &[u8]) -> bool {
-        let header = match frame.first() {
-            Some(1) => record::COMMON_HEADER,
-            _ => record::CHAINED_HEADER,
-        };
+        let Ok(header) = record::header_len(frame) else { return false };
         let body = frame.get(header..).and_then(behind_number).and_then(behind_number);
         body.is_some_and(|body| body.starts_with(&self.0))
     }
