@@ -134,7 +134,7 @@ fn plans_are_compared_and_bad_ones_refused() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(difference["removed"]["TH-KERRY-COD"], serde_json::json!([1, 2, 3, 4]), "{difference}");
     let printed = text(&sortd(&["plan", "diff", &demo, &demo]).stdout);
-    assert!(printed.contains("0 destinations removed, 0 added, 0 changed"), "{printed}");
+    assert!(printed.contains("0 routes removed, 0 added, 0 changed"), "{printed}");
 
     std::fs::write(&plan, "destination,chute,priority\nTH-KERRY-COD,four,1\n").expect("it can be written");
     let refused = sortd(&["plan", "diff", &demo, &new]);
