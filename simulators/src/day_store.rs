@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sortd::journal::{
     AppendError, ConfigError, ConfigFile, Journal, JournalHandle, JournalSettings, JournalState, Numbered,
-    OpeningError, SlipError, StartError, archive_config, next_boot,
+    OpeningError, Recording, SlipError, StartError, archive_config, next_boot,
 };
 use sortd::line::Line;
 use sortd::line::record::Entry;
@@ -18,8 +18,9 @@ use sortd::watch::Board;
 /// The file of the sort plan in a configuration.
 pub const PLAN_FILE: &str = "sort-plan.csv";
 
-/// Time of the run between two snapshots of the core, as the journal keeps them.
-const SNAPSHOT_US: u64 = 600_000_000;
+/// Time of the run between two snapshots of the core: a second more than the journal waits between those it keeps,
+/// so that it keeps each.
+const SNAPSHOT_US: u64 = 601_000_000;
 
 /// Cache of the store.
 const CACHE_MIB: u32 = 16;
@@ -30,6 +31,9 @@ const KEEP_DAYS: u16 = u16::MAX;
 /// A disk that takes nothing for as many pauses is given up: a minute.
 const PAUSES_MOST: u32 = 60_000;
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// Pauses in which a snapshot is kept, or is left out: two seconds.
+const KEPT_PAUSES: u32 = 2_000;
 
 /// Why the store cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +143,7 @@ impl DayStore {
         if run_us >= self.snapshot_us {
             self.snapshot_us = run_us + SNAPSHOT_US;
             self.snapshot(line)?;
+            self.wait_kept();
         }
         Ok(())
     }
@@ -179,6 +184,22 @@ impl DayStore {
             std::thread::sleep(PAUSE);
         }
         Err(self.stuck())
+    }
+
+    /// Ten minutes of the run pass in less time than the journal thread may need to come to a snapshot; so the run
+    /// waits for it. Not for long: where there is little room on the disk, snapshots are left out.
+    fn wait_kept(&self) {
+        let (seq, reader) = (self.next_seq - 1, self.handle.reader());
+        let is_kept = || {
+            let days = Recording::days(&reader).ok()?;
+            Some(Recording::snapshots(&reader, days.last()?).ok()?.contains(&seq))
+        };
+        for _ in 0..KEPT_PAUSES {
+            if is_kept() == Some(true) {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn stuck(&self) -> DayStoreError {
