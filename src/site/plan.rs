@@ -42,7 +42,7 @@ pub struct Conditions {
     pub destination: Option<String>,
     /// Country, ISO 3166-1 alpha-2.
     pub country: Option<String>,
-    /// Beginning of the postcode, as [`plain_postcode`] writes it.
+    /// Beginning of the postcode, as `plain_postcode` writes it.
     pub postcode: Option<String>,
     /// Carrier's code.
     pub carrier: Option<String>,

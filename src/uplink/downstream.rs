@@ -9,7 +9,7 @@
 //!    decided by waits for the disk as little as the decision does. The core's channel may be full: the part is
 //!    held and offered again.
 //! 4. The core applies them, the journal makes them durable, and the daemon says so ([`Notice`]). Many messages are
-//!    in this step at once ([`super::in_process`]), so that a slow disk holds up answers and nothing else.
+//!    in this step at once (`in_process`), so that a slow disk holds up answers and nothing else.
 //! 5. The answer goes out on `acks`, and when the broker has acknowledged *that*, the message is released.
 //!
 //! A connection may be lost at any step: the broker delivers the message again, under a new packet id. While
@@ -19,7 +19,7 @@
 //! released, comes again, and the decision's own record, where there is one, carries the orders it was made with.
 //!
 //! A message that is too large is read, refused by its id and its digest, and released like any other; nothing of it
-//! but the answer is kept. Only a packet larger than [`INCOMING_LIMIT`] cannot be read at all. The session is kept
+//! but the answer is kept. Only a packet larger than `INCOMING_LIMIT` cannot be read at all. The session is kept
 //! then, an alarm says what stands in it, and the connection is tried again now and then.
 //!
 //! Plans and questions ([`super::questions`]) go another way in steps 3 and 4: to a task of the daemon that has
